@@ -1,0 +1,53 @@
+# Two commands: `make run` starts Rampart with its demo, `make test` proves it.
+
+PYTHON ?= python3
+export RAMPART_VAR ?= var
+export RAMPART_TOOL_MODULES ?= tools.examples.demo
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: run test check lint types lock clean
+.DEFAULT_GOAL := run
+
+.venv/bin/python:
+	@$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements/run.txt | .venv/bin/python
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@touch $@
+
+.venv/test.stamp: requirements/test.txt | .venv/bin/python
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
+	@touch $@ .venv/run.stamp
+
+run: .venv/run.stamp
+	@python -m rampart.initialise "$(RAMPART_VAR)"
+	@python manage.py migrate --verbosity 0
+	@python manage.py sync_tools
+	@python manage.py load_demo
+	@exec honcho start
+
+# Lint and types first: they are quick to fail.
+test: .venv/test.stamp
+	@$(MAKE) --no-print-directory lint types
+	@exec python -m tests.everything
+
+check: .venv/test.stamp
+	@$(MAKE) --no-print-directory lint types
+
+lint: .venv/test.stamp
+	@ruff check --quiet .
+	@ruff format --quiet --check .
+
+types: .venv/test.stamp
+	@SECRET_KEY=types-need-no-secret-but-settings-want-one-here \
+	  RAMPART_ARGUMENT_KEYS=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= mypy
+
+# Every requirements file anew, by hash, naming no index.
+lock: .venv/test.stamp
+	@for set in base run test; do \
+	  uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt || exit 1; \
+	done
+
+clean:
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,136 @@
+"""The bodies that the API accepts, and the two headers that say how to treat a call."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+
+from approvals.idempotency import LONGEST_KEY
+from approvals.pipeline import Patience
+
+LONGEST_WAIT = 60
+IDEMPOTENCY_HEADERS = ("Idempotency-Key", "X-Idempotency-Key")
+WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,6})\"?", re.ASCII | re.IGNORECASE)
+
+
+class BadRequest(APIException):
+    """The request can't be read as what it should be."""
+
+    status_code = 400
+    default_code = "invalid_request"
+
+
+class InvokeBody(BaseModel):
+    """`POST …/invoke`; ToolRampart's identity fields are let in and looked at by nobody."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    approval_id: str | None = Field(default=None, max_length=64)
+    idempotency_key: str | None = None
+    session_id: UUID | None = None
+    request_id: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class DecisionBody(BaseModel):
+    """`POST …/approve` and `/reject`."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    note: str = Field(default="", max_length=10_000)
+    reason_to_agent: str = Field(default="", max_length=10_000)
+    expected_digest: str | None = None
+
+
+Body = InvokeBody | DecisionBody
+
+
+def read_invoke(request: Request) -> InvokeBody:
+    """The body of a call, or BadRequest naming the fields."""
+    return InvokeBody.model_validate(_checked(InvokeBody, request))
+
+
+def read_decision(request: Request) -> DecisionBody:
+    """The body of a decision, or BadRequest naming the fields."""
+    return DecisionBody.model_validate(_checked(DecisionBody, request))
+
+
+def _checked(model: type[BaseModel], request: Request) -> Any:
+    data = request.data if request.data else {}
+    if not isinstance(data, dict):
+        raise BadRequest("the body must be a JSON object", code="invalid_request")
+    data = {key: value for key, value in data.items() if value is not None}
+    try:
+        model.model_validate(data)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+            for item in error.errors(include_input=False)
+        )
+        raise BadRequest(wrong, code="invalid_request") from None
+    return data
+
+
+def idempotency_key(request: Request, body: InvokeBody) -> str | None:
+    """The key, quoted or bare: the headers must agree, and they beat the body."""
+    given = [request.headers[name] for name in IDEMPOTENCY_HEADERS if name in request.headers]
+    keys = {_unquoted(value) for value in given} or (
+        {body.idempotency_key} if body.idempotency_key is not None else set()
+    )
+    if len(keys) > 1:
+        raise BadRequest("the two headers disagree", code="idempotency_key_mismatch")
+    for key in keys:
+        if not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
+            raise BadRequest(
+                f"an idempotency key has 1 to {LONGEST_KEY} printable characters",
+                code="invalid_idempotency_key",
+            )
+    return keys.pop() if keys else None
+
+
+def _unquoted(value: str) -> str:
+    """RFC 8941 strings are quoted; bare ones are what most clients send."""
+    value = value.strip()
+    quoted = len(value) >= 2 and value[0] == value[-1] == '"'
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if quoted else value
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What the Prefer header (RFC 7240) asks for, and what was applied of it."""
+
+    patience: Patience
+    applied: str | None
+
+
+def preference(request: Request) -> Preference:
+    """`respond-async` answers at once, `wait=N` waits up to N seconds, also for a person."""
+    asked = request.headers.get("Prefer", "")
+    if "respond-async" in asked.casefold():
+        return Preference(Patience(0.0), "respond-async")
+    if match := WAIT.search(asked):
+        seconds = min(int(match[1]), LONGEST_WAIT)
+        return Preference(Patience(seconds, seconds), f"wait={seconds}")
+    return Preference(Patience(settings.RAMPART_SYNC_WAIT_SECONDS), None)
+
+
+def wait_of(request: Request) -> int:
+    """`?wait=SECONDS`, at most 60."""
+    text = request.query_params.get("wait", "0")
+    if not text.isascii() or not text.isdigit():
+        raise BadRequest("wait is a whole number of seconds", code="invalid_request")
+    return min(int(text[:6]), LONGEST_WAIT)
+
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+
+
+def is_request_id(text: str) -> bool:
+    """Whether the text may serve as a request's id."""
+    return REQUEST_ID.fullmatch(text) is not None

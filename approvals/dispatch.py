@@ -1,0 +1,47 @@
+"""Sending a queued call to the workers: after the commit, quickly, and without fear of failure.
+
+The queued row is the outbox. A message that can't be sent, or gets lost, is sent again from
+there; a worker that gets two finds the row claimed.
+"""
+
+import logging
+
+from celery import current_app
+
+from approvals import transitions
+from approvals.models import Invocation
+from tools import registry
+from tools.errors import UnknownTool
+
+log = logging.getLogger(__name__)
+
+RUN_TASK = "approvals.run"
+
+
+def send(row: Invocation) -> bool:
+    """Send the call's id to its queue; False if the broker did not take it."""
+    try:
+        current_app.send_task(
+            RUN_TASK, args=[str(row.pk)], queue=queue_of(row.tool_name), retry=False
+        )
+    except Exception as error:  # Whatever a broker's client raises, the row is the truth.
+        log.warning("call %s waits for the broker: %s", row.pk, type(error).__name__)
+        return False
+    return True
+
+
+def send_again(row: Invocation) -> None:
+    """Send what no worker has come for, and put off the next time."""
+    transitions.note_dispatch(row)
+    send(row)
+
+
+def queue_of(tool_name: str) -> str:
+    """The queue by risk, so that an operator may run each on its own machines."""
+    try:
+        tool = registry.find(tool_name)
+    except UnknownTool:
+        return "default"
+    if tool.side_effects.destructive:
+        return "destructive"
+    return "isolated" if tool.isolated else "default"

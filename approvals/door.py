@@ -1,0 +1,188 @@
+"""The door: what a call is, what it must bring, and how it is refused.
+
+A refusal is a value with a stable `error_type`. It is written in the ledger, one line, and no
+row of the call is kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from pydantic import BaseModel, ValidationError
+
+from approvals.digests import action_digest, request_digest
+from approvals.policy import Decision, Question, judge
+from audit.redaction import Redactor
+from tools import ToolContext, rate_limits, schemas
+from tools.catalogue import Switch, switchboard
+from tools.definition import ToolDefinition
+from tools.identity import Caller
+from tools.limits import RateLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as it was posted; who posted it is proven elsewhere."""
+
+    tool_name: str
+    arguments: dict[str, Any]
+    request_id: str
+    source: str
+    approval_id: str | None = None
+    idempotency_key: str | None = None
+    session_id: UUID | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call ends here; `fields` names what is wrong with its arguments."""
+
+    status: str
+    error_type: str
+    message: str
+    retry_after: int | None = None
+    fields: tuple[dict[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A call, its caller and its tool, from the moment it came in."""
+
+    call: Call
+    caller: Caller
+    tool: ToolDefinition
+    switch: Switch | None
+    redactor: Redactor
+    started_at: datetime
+
+    @property
+    def request_digest(self) -> str:
+        """The call as posted, for telling whether an idempotency key is used for another."""
+        return request_digest(self.tool.name, self.call.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What exactly would be done: validated arguments, for one version of one tool."""
+
+    visit: Visit
+    values: Mapping[str, Any]
+    """For rules: Python values by parameter name."""
+    frozen: dict[str, Any]
+    """For keeping and running: JSON, defaults filled in."""
+    version: Switch
+
+    def digest(self) -> str:
+        """The digest that an approval of this action is bound to."""
+        return self.digest_under(self.version.version, self.visit.tool.policy_version)
+
+    def digest_under(self, tool_version: int, policy_version: str) -> str:
+        """The digest that it has under another version of the tool and its rules."""
+        return action_digest(
+            lineage=self.visit.caller.lineage,
+            tool=self.visit.tool.name,
+            tool_version=tool_version,
+            arguments=self.frozen,
+            policy_version=policy_version,
+        )
+
+
+def visit_of(call: Call, caller: Caller, tool: ToolDefinition, now: datetime) -> Visit:
+    """The call with all that is known of it at the door."""
+    redactor = Redactor.over(call.arguments, tool.redacts)
+    return Visit(call, caller, tool, switchboard().switches.get(tool.name), redactor, now)
+
+
+def closed(visit: Visit) -> Refusal | None:
+    """Refuse what is switched off, and keys that are limited to other tools."""
+    if reason := switchboard().closed_because(visit.tool):
+        return Refusal("denied", "ToolDisabled", reason)
+    if not visit.caller.may_call(visit.tool.name):
+        return Refusal("denied", "ScopeDenied", "this key is limited to other tools")
+    return None
+
+
+def without_idempotency_key(visit: Visit) -> Refusal | None:
+    """Refuse a call without a key where the tool requires one, unless it asks for a result."""
+    call = visit.call
+    if visit.tool.requires_idempotency_key and not (call.idempotency_key or call.approval_id):
+        return Refusal(
+            "idempotency_conflict", "IdempotencyKeyRequired", "this tool needs an Idempotency-Key"
+        )
+    return None
+
+
+def validated(visit: Visit) -> Action | Refusal:
+    """The exact action, or what is wrong with the arguments: paths and rules, never values."""
+    try:
+        arguments = visit.tool.validate(visit.call.arguments)
+        action = _action(visit, arguments)
+        action.digest()
+    except ValidationError as error:
+        return Refusal(
+            "validation_error",
+            "InputValidationError",
+            "tool arguments failed validation",
+            fields=tuple(_fault(item) for item in error.errors(include_input=False)),
+        )
+    except Exception as error:
+        fault = {"path": "", "message": f"the arguments have no JSON form: {type(error).__name__}"}
+        message = "tool arguments failed validation"
+        return Refusal("validation_error", "InputValidationError", message, fields=(fault,))
+    return action
+
+
+def out_of_scope(visit: Visit) -> Refusal | None:
+    """Refuse a caller that holds none of the scopes that cover the tool's."""
+    if visit.caller.has_scope(visit.tool.scope):
+        return None
+    return Refusal("denied", "ScopeDenied", f"missing required scope: {visit.tool.scope}")
+
+
+def judged(action: Action) -> Decision:
+    """What the rules say of the action."""
+    visit = action.visit
+    context = ToolContext(
+        actor=visit.caller.actor,
+        scopes=visit.caller.scopes,
+        idempotency_key=visit.call.idempotency_key,
+        request_id=visit.call.request_id,
+        source=visit.call.source,
+        metadata=dict(visit.call.metadata),
+    )
+    question = Question(visit.tool, context, action.values)
+    return judge(question, settings.RAMPART_UNRULED_WRITES)
+
+
+def too_many(visit: Visit) -> Refusal | None:
+    """Count the call under the key's tier and the tool's limit; refuse the one too many."""
+    tier = visit.caller.rate_tier
+    limits = [RateLimit.parse(f"{tier}/key")] if tier else []
+    if visit.tool.rate_limit:
+        limits.append(visit.tool.rate_limit)
+    for limit in limits:
+        bucket = rate_limits.bucket_of(
+            limit,
+            tool=visit.tool.name,
+            actor=visit.caller.actor,
+            lineage=str(visit.caller.lineage),
+        )
+        if exceeded := rate_limits.take(limit, bucket):
+            message = f"rate limit exceeded: {limit.text}"
+            return Refusal("rate_limited", "RateLimited", message, exceeded.retry_after)
+    return None
+
+
+def _action(visit: Visit, arguments: BaseModel) -> Action:
+    if visit.switch is None:
+        raise LookupError(visit.tool.name)
+    return Action(visit, schemas.plain_values(arguments), schemas.frozen(arguments), visit.switch)
+
+
+def _fault(item: Any) -> dict[str, str]:
+    path = ".".join(str(part) for part in item["loc"])
+    return {"path": path, "type": item["type"], "message": item["msg"]}

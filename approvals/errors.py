@@ -1,0 +1,16 @@
+"""What can go wrong in the hall. A docstring is the message when none is given."""
+
+
+class ApprovalsError(Exception):
+    """Base of this room's errors; never raised itself."""
+
+    def __str__(self) -> str:
+        return super().__str__() or (self.__doc__ or "").strip()
+
+
+class StaleTransition(ApprovalsError):
+    """Somebody else moved the call first."""
+
+
+class UnreadableArguments(ApprovalsError):
+    """The sealed text cannot be opened with any of the keys that are configured."""

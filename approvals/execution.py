@@ -1,0 +1,152 @@
+"""The worker's half: claim a call, run it, write down how it ended.
+
+It shares with the other half nothing but the row and its id. The authority is checked again at
+the claim, because hours may lie between a yes and a worker.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, close_old_connections
+
+from approvals import transitions, vault, waiting
+from approvals.door import Action
+from approvals.errors import StaleTransition, UnreadableArguments
+from approvals.models import Invocation
+from approvals.states import ApprovalStatus, InvocationStatus
+from approvals.transitions import Ending
+from audit.redaction import Redactor
+from sandbox.outcomes import Outcome
+from tools import registry, scopes
+from tools.catalogue import switchboard
+from tools.definition import ToolDefinition
+from tools.errors import UnknownTool
+from tools.models import ApiKey
+from tools.workshop import run_tool
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_TICKS = 1.0
+PAUSES_BEFORE_GIVING_UP = (0.1, 0.3, 1.0, 2.0, 4.0)
+"""Seconds between attempts to write an outcome; afterwards the reaper calls it unknown."""
+
+
+def run(invocation_id: UUID) -> None:
+    """Run one queued call, if it still may: at most once, whoever else tries."""
+    row = Invocation.objects.select_related("approval", "tool_version").get(pk=invocation_id)
+    if row.status != InvocationStatus.QUEUED:
+        return
+    try:
+        _run_queued(row)
+    except StaleTransition:
+        log.info("call %s was moved by somebody else", invocation_id)
+    waiting.announce(invocation_id)
+
+
+def run_inline(action: Action, row: Invocation | None = None) -> tuple[Ending, int]:
+    """Run a read-only action now, in a warm process; returns its ending and the attempts.
+
+    A row, if there is one already, has its lease renewed meanwhile.
+    """
+    tool = action.visit.tool
+    on_tick = (lambda: _still_wanted(row)) if row is not None else None
+    return _attempts(tool, lambda: run_tool(tool, action.frozen, fresh=False, on_tick=on_tick))
+
+
+def authority_lost(row: Invocation) -> str | None:
+    """Why the call may not run any more, as a reason code; None if it still may."""
+    try:
+        tool = registry.find(row.tool_name)
+    except UnknownTool:
+        return "tool_gone"
+    board = switchboard(fresh=True)
+    switch = board.switches.get(row.tool_name)
+    if switch is None or switch.version_id != row.tool_version_id:
+        return "tool_changed"
+    if board.closed_because(tool):
+        return "tool_disabled"
+    if row.policy_version != tool.policy_version:
+        return "policy_changed"
+    return _key_lost(row, tool)
+
+
+def _key_lost(row: Invocation, tool: ToolDefinition) -> str | None:
+    usable = ApiKey.objects.usable(transitions.now()).filter(lineage=row.lineage)
+    rows = list(usable.values_list("scopes", "tools"))
+    if not rows:
+        return "key_revoked"
+    covers = any(
+        scopes.allows(held, tool.scope) and (not named or tool.name in named)
+        for held, named in rows
+    )
+    return None if covers else "scope_lost"
+
+
+def _run_queued(row: Invocation) -> None:
+    moment = transitions.now()
+    approval = row.decision_record
+    if approval and approval.status == ApprovalStatus.APPROVED and approval.expires_at <= moment:
+        transitions.expire(approval)
+        return
+    if reason := authority_lost(row):
+        transitions.void(row, reason)
+        return
+    try:
+        arguments = vault.unseal(row.arguments_sealed or b"")
+    except UnreadableArguments:
+        transitions.void(row, "arguments_unreadable")
+        return
+    claimed = transitions.claim(row, moment)
+    _run_claimed(claimed, registry.find(row.tool_name), arguments)
+
+
+def _run_claimed(row: Invocation, tool: ToolDefinition, arguments: dict[str, Any]) -> None:
+    redactor = Redactor.over(arguments, tool.redacts)
+
+    def attempt() -> Outcome:
+        return run_tool(
+            tool,
+            arguments,
+            fresh=True,
+            on_tick=lambda: _still_wanted(row),
+            on_progress=lambda message: transitions.note_progress(row, message, redactor),
+        )
+
+    ending, attempts = _attempts(tool, attempt)
+    write_down(lambda: transitions.finish(row, ending, redactor, attempts))
+
+
+def _still_wanted(row: Invocation) -> bool:
+    """Renew the lease; a database that does not answer must not end the tool's work."""
+    try:
+        return transitions.renew_lease(row)
+    except (OperationalError, InterfaceError):
+        close_old_connections()
+        return True
+
+
+def _attempts(tool: ToolDefinition, attempt: Callable[[], Outcome]) -> tuple[Ending, int]:
+    """Try, and again after a failure as often as the tool allows."""
+    count = 0
+    while True:
+        count += 1
+        ending = Ending.of(attempt())
+        done = ending.status in (InvocationStatus.SUCCESS, InvocationStatus.CANCELLED)
+        if done or count >= tool.attempts_allowed:
+            return ending, count
+
+
+def write_down(write: Callable[[], Any]) -> None:
+    """Write an outcome, again and again while the database is away, within the lease."""
+    for pause in PAUSES_BEFORE_GIVING_UP:
+        try:
+            write()
+            return
+        except (OperationalError, InterfaceError):
+            log.warning("the database does not answer; an outcome waits %s s", pause)
+            close_old_connections()
+            time.sleep(pause)
+    write()

@@ -1,0 +1,66 @@
+"""Idempotency keys: the same call again gets the first one's outcome, and nothing runs twice.
+
+A key belongs to the caller's lineage and stands on the invocation itself, under a unique
+constraint. A refusal at the door leaves no row and so no key; a failed call of a tool that may
+run again gives its key back.
+"""
+
+from dataclasses import dataclass
+
+from approvals import transitions
+from approvals.door import Refusal, Visit
+from approvals.models import Invocation
+from approvals.states import InvocationStatus
+
+LONGEST_KEY = 255
+
+_RETRIABLE = {
+    InvocationStatus.ERROR,
+    InvocationStatus.TIMEOUT,
+    InvocationStatus.KILLED,
+    InvocationStatus.UNKNOWN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The call that holds this idempotency key."""
+
+    invocation: Invocation
+
+
+def look_up(visit: Visit) -> Earlier | Refusal | None:
+    """The earlier call under the visit's key, the conflict with it, or None if the key is free."""
+    key = visit.call.idempotency_key
+    if key is None:
+        return None
+    row = (
+        Invocation.objects.of_lineage(visit.caller.lineage)
+        .filter(idempotency_key=key)
+        .select_related("approval__resolved_by")
+        .first()
+    )
+    if row is None:
+        return None
+    if row.request_digest != visit.request_digest:
+        return _refusal(
+            "IdempotencyConflict", "idempotency key was already used with different arguments"
+        )
+    if row.status in _RETRIABLE and visit.tool.may_run_again:
+        transitions.release_idempotency_key(row)
+        return None
+    if row.status in (InvocationStatus.QUEUED, InvocationStatus.RUNNING):
+        return _in_progress(visit, row)
+    return Earlier(row)
+
+
+def _in_progress(visit: Visit, row: Invocation) -> Earlier | Refusal:
+    """A call that names its approval asks for the result and may wait; any other may not."""
+    approval = row.decision_record
+    if approval is not None and visit.call.approval_id == str(approval.pk):
+        return Earlier(row)
+    return _refusal("IdempotencyInProgress", "idempotency key is already in progress", 1)
+
+
+def _refusal(error_type: str, message: str, retry_after: int | None = None) -> Refusal:
+    return Refusal("idempotency_conflict", error_type, message, retry_after)

@@ -1,0 +1,405 @@
+"""The verbs of agents and people: submit, approve, reject, cancel.
+
+`submit` is the walk of one call, a step a line. A refusal is a value, written in the ledger and
+returned; only a bug or a lost race raises. Work is sent to the workers after the commit.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import DatabaseError, IntegrityError, transaction
+
+from approvals import dispatch, door, execution, idempotency, transitions, waiting
+from approvals.door import Action, Call, Refusal, Visit
+from approvals.errors import StaleTransition
+from approvals.idempotency import Earlier
+from approvals.models import Approval, Invocation
+from approvals.policy import Deny, NeedsApproval
+from approvals.results import Answer
+from approvals.states import ApprovalStatus, InvocationStatus, is_final
+from audit import ledger
+from audit.events import EventName
+from audit.models import local_now
+from sandbox.errors import SandboxUnavailable
+from tools import registry
+from tools.definition import ToolDefinition
+from tools.errors import LimiterUnavailable
+from tools.identity import Caller
+
+log = logging.getLogger(__name__)
+
+DECIDE = "approvals.decide_approval"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How many seconds a caller waits for a run, and for a person."""
+
+    for_run: float
+    for_decision: float = 0.0
+
+
+# Agents.
+
+
+def submit(call: Call, caller: Caller, patience: Patience) -> Answer:
+    """One call, from the door to its answer. Raises UnknownTool, and nothing else of ours.
+
+    What can't be counted, run or recorded is not done: the answer is then `unavailable`.
+    """
+    tool = registry.find(call.tool_name)
+    visit = door.visit_of(call, caller, tool, local_now())
+    try:
+        return _walk(visit, patience)
+    except LimiterUnavailable as error:
+        return _refuse(visit, Refusal("unavailable", "LimiterUnavailable", str(error), 5))
+    except SandboxUnavailable as error:
+        return _refuse(visit, Refusal("unavailable", "SandboxUnavailable", str(error), 5))
+
+
+def _walk(visit: Visit, patience: Patience) -> Answer:
+    if refusal := door.closed(visit) or door.without_idempotency_key(visit):
+        return _refuse(visit, refusal)
+
+    earlier = idempotency.look_up(visit)
+    if isinstance(earlier, Refusal):
+        return _refuse(visit, earlier)
+    if isinstance(earlier, Earlier):
+        return _replay(visit, earlier.invocation, patience)
+
+    action = door.validated(visit)
+    if isinstance(action, Refusal):
+        return _refuse(visit, action)
+    if visit.call.approval_id is not None:
+        return _redeem(action, visit.call.approval_id, patience)
+
+    if refusal := door.out_of_scope(visit):
+        return _refuse(visit, refusal)
+    decision = door.judged(action)
+    if isinstance(decision, Deny):
+        return _refuse(visit, Refusal("denied", decision.error_type, decision.message))
+    if refusal := door.too_many(visit):
+        return _refuse(visit, refusal)
+
+    try:
+        if isinstance(decision, NeedsApproval):
+            return _hold(action, decision.reason, patience)
+        return _run_inline(action) if _runs_inline(visit.tool) else _run_by_worker(action, patience)
+    except IntegrityError:
+        return _beaten(visit, patience)
+
+
+def _refuse(visit: Visit, refusal: Refusal) -> Answer:
+    """One line in the ledger, no row. A ledger that is down refuses too, only unrecorded."""
+    try:
+        event = ledger.record(
+            EventName.INVOCATION_REFUSED,
+            actor=visit.caller.actor,
+            tool_name=visit.tool.name,
+            status=refusal.status,
+            reason=_snake_case(refusal.error_type),
+            arguments=visit.call.arguments,
+            error=refusal.message,
+            started_at=visit.started_at,
+            metadata={"caller": visit.call.metadata, "fields": list(refusal.fields)},
+            session_id=visit.call.session_id,
+            request_id=visit.call.request_id,
+            source=visit.call.source,
+            key_prefix=visit.caller.prefix,
+            redactor=visit.redactor,
+        )
+    except DatabaseError:
+        if refusal.status != "unavailable":
+            raise
+        return Answer(refusal=refusal, visit=visit)
+    return Answer(refusal=refusal, visit=visit, audit_id=str(event.pk))
+
+
+def _replay(visit: Visit, row: Invocation, patience: Patience) -> Answer:
+    """An earlier call's answer, told in the ledger once it is an outcome."""
+    if not is_final(row.status):
+        if row.status != InvocationStatus.HELD:
+            row = _when_final(row, patience.for_run)
+        return Answer(row, replayed=is_final(row.status))
+    ledger.record(
+        EventName.INVOCATION_REPLAYED,
+        actor=visit.caller.actor,
+        tool_name=row.tool_name,
+        invocation_id=row.pk,
+        request_id=visit.call.request_id,
+        source=visit.call.source,
+        key_prefix=visit.caller.prefix,
+    )
+    return Answer(row, replayed=True)
+
+
+def _redeem(action: Action, approval_id: str, patience: Patience) -> Answer:
+    """The result of the call that this approval was for, if it was for exactly this action."""
+    approval = _own_approval(action.visit.caller, approval_id)
+    if approval is None:
+        return _refuse(
+            action.visit, Refusal("denied", "NotYours", "there is no such approval of yours")
+        )
+    row = approval.invocation
+    if row.tool_name != action.visit.tool.name or row.digest != action.digest_under(
+        row.tool_version_number, row.policy_version
+    ):
+        return _refuse(
+            action.visit,
+            Refusal("denied", "ActionMismatch", "the approval is for another action than this"),
+        )
+    if row.status == InvocationStatus.HELD and approval.expires_at <= transitions.now():
+        row = _expired_now(approval)
+    return _replay(action.visit, row, patience)
+
+
+def _own_approval(caller: Caller, approval_id: str) -> Approval | None:
+    try:
+        wanted = UUID(approval_id)
+    except ValueError:
+        return None
+    approvals = Approval.objects.with_everything().filter(invocation__lineage=caller.lineage)
+    return approvals.filter(pk=wanted).first()
+
+
+def _hold(action: Action, reason: str, patience: Patience) -> Answer:
+    approval = transitions.enter_held(action, reason)
+    if approval is None:
+        message = "too many of your calls wait for a person already"
+        return _refuse(action.visit, Refusal("rate_limited", "RateLimited", message, 60))
+    row = Invocation.objects.select_related("approval__resolved_by").get(pk=approval.invocation_id)
+    if patience.for_decision:
+        row = waiting.wait_until(
+            lambda: _moved(row.pk, InvocationStatus.HELD), row.pk, patience.for_decision
+        ) or _again(row.pk)
+        row = _when_final(row, patience.for_run)
+    return Answer(row)
+
+
+def _runs_inline(tool: ToolDefinition) -> bool:
+    """Reading may happen here, in a warm process; everything else is the workers' business."""
+    return tool.is_read_only and not (tool.isolated or tool.secrets)
+
+
+def _run_inline(action: Action) -> Answer:
+    """Run a read-only call and write it once, when it ends; its result waits for that row.
+
+    Under an idempotency key the row comes first, so that a twin finds the key taken.
+    """
+    if action.visit.call.idempotency_key is None:
+        ending, attempts = execution.run_inline(action)
+        return Answer(transitions.enter_finished(action, ending, attempts))
+    row = transitions.enter_running(action)
+    ending, attempts = execution.run_inline(action, row)
+    return Answer(transitions.finish(row, ending, action.visit.redactor, attempts))
+
+
+def _run_by_worker(action: Action, patience: Patience) -> Answer:
+    row = transitions.enter_queued(action)
+    transaction.on_commit(lambda: dispatch.send(row))
+    return Answer(_when_final(row, patience.for_run))
+
+
+def _beaten(visit: Visit, patience: Patience) -> Answer:
+    """Another call with the same idempotency key was written first: answer as its twin."""
+    earlier = idempotency.look_up(visit)
+    if isinstance(earlier, Earlier):
+        return _replay(visit, earlier.invocation, patience)
+    refusal = earlier or Refusal(
+        "idempotency_conflict", "IdempotencyInProgress", "idempotency key is already in progress", 1
+    )
+    return _refuse(visit, refusal)
+
+
+# Waiting.
+
+
+def when_moved(row: Invocation, seconds: float) -> Invocation:
+    """The call at its end, or as soon as a person has decided, or when the time is over."""
+    if row.status == InvocationStatus.HELD:
+        moved = waiting.wait_until(lambda: _moved(row.pk, InvocationStatus.HELD), row.pk, seconds)
+        return moved or _again(row.pk)
+    return _when_final(row, seconds)
+
+
+def _when_final(row: Invocation, seconds: float) -> Invocation:
+    if is_final(row.status):
+        return row
+    return waiting.wait_until(lambda: _final(row.pk), row.pk, seconds) or _again(row.pk)
+
+
+def _again(invocation_id: UUID) -> Invocation:
+    return Invocation.objects.select_related("approval__resolved_by").get(pk=invocation_id)
+
+
+def _final(invocation_id: UUID) -> Invocation | None:
+    row = _again(invocation_id)
+    return row if is_final(row.status) else None
+
+
+def _moved(invocation_id: UUID, away_from: InvocationStatus) -> Invocation | None:
+    row = _again(invocation_id)
+    return row if row.status != away_from else None
+
+
+# People.
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The decision stands."""
+
+    approval: Approval
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """The decision was refused: `code` is stable, `sentence` is for the person."""
+
+    code: str
+    sentence: str
+    approval: Approval
+
+
+Step = Callable[..., None]
+
+
+def approve(
+    approval: Approval,
+    reviewer: User,
+    *,
+    note: str = "",
+    reason_to_agent: str = "",
+    expected_digest: str | None = None,
+    request_id: str = "",
+) -> Decided | Undecided:
+    """Say yes to exactly this call; it is queued in the same transaction and runs once."""
+    refused = why_not(approval, reviewer) or _seen_otherwise(approval, expected_digest)
+    if refused is None and (reason := execution.authority_lost(approval.invocation)):
+        transitions.void(approval.invocation, reason)
+        waiting.announce(approval.invocation_id)
+        refused = reason, "What was asked has changed since; it can't be approved any more."
+    return _decide(
+        transitions.approve, refused, approval, reviewer, note, reason_to_agent, request_id
+    )
+
+
+def reject(
+    approval: Approval,
+    reviewer: User,
+    *,
+    note: str = "",
+    reason_to_agent: str = "",
+    expected_digest: str | None = None,
+    request_id: str = "",
+) -> Decided | Undecided:
+    """Say no; the call ends, and the agent is told `reason_to_agent`, never the note."""
+    refused = why_not(approval, reviewer) or _seen_otherwise(approval, expected_digest)
+    return _decide(
+        transitions.reject, refused, approval, reviewer, note, reason_to_agent, request_id
+    )
+
+
+def _decide(
+    step: Step,
+    refused: tuple[str, str] | None,
+    approval: Approval,
+    reviewer: User,
+    note: str,
+    reason_to_agent: str,
+    request_id: str,
+) -> Decided | Undecided:
+    moment = transitions.now()
+    if refused is None:
+        try:
+            step(approval, reviewer, note=note, reason_to_agent=reason_to_agent, moment=moment)
+        except (StaleTransition, IntegrityError):
+            approval = fresh_approval(approval.pk)
+            refused = why_not(approval, reviewer) or ("already_decided", _who_won(approval))
+    if refused is not None:
+        if refused[0] == "expired":
+            _expired_now(approval)
+        return _refuse_decision(approval, reviewer, *refused, request_id=request_id)
+    row = approval.invocation
+    if step is transitions.approve:
+        transaction.on_commit(lambda: dispatch.send(row))
+    transaction.on_commit(lambda: waiting.announce(row.pk))
+    return Decided(fresh_approval(approval.pk))
+
+
+def why_not(approval: Approval, reviewer: User) -> tuple[str, str] | None:
+    """Why this person can't decide this call, as code and sentence; None if they can."""
+    if not reviewer.is_active or not reviewer.has_perm(DECIDE):
+        return "permission_denied", "You don't have the permission to decide calls."
+    if approval.invocation.key.owner_id == reviewer.pk:
+        return "self_approval", "The call was made with a key of yours; somebody else decides it."
+    if approval.status == ApprovalStatus.EXPIRED or (
+        approval.is_pending and approval.expires_at <= transitions.now()
+    ):
+        return "expired", "The time to decide this call is over."
+    if not approval.is_pending:
+        return "already_decided", _who_won(approval)
+    return None
+
+
+def cancel(row: Invocation, *, by: str) -> bool:
+    """Take a call back; a running one is asked to stop. False once it has ended."""
+    try:
+        transitions.cancel(row, by=by)
+        stopped = True
+    except StaleTransition:
+        stopped = transitions.ask_to_stop(row, by=by)
+    waiting.announce(row.pk)
+    return stopped
+
+
+def fresh_approval(approval_id: UUID) -> Approval:
+    """The approval as it stands now, with all that a page shows of it."""
+    return Approval.objects.with_everything().get(pk=approval_id)
+
+
+def _seen_otherwise(approval: Approval, expected_digest: str | None) -> tuple[str, str] | None:
+    if expected_digest in (None, "", approval.invocation.digest):
+        return None
+    return "digest_mismatch", "What you were shown is not what this approval is for; look again."
+
+
+def _who_won(approval: Approval) -> str:
+    if approval.resolved_by is None:
+        return f"The call is {approval.get_status_display()} already."
+    when = f"{approval.resolved_at:%Y-%m-%d %H:%M:%S} UTC"
+    verb = "rejected" if approval.status == ApprovalStatus.REJECTED else "approved"
+    return f"{approval.resolved_by.get_username()} {verb} this call at {when}."
+
+
+def _refuse_decision(
+    approval: Approval, reviewer: User, code: str, sentence: str, *, request_id: str
+) -> Undecided:
+    row = approval.invocation
+    ledger.record(
+        EventName.APPROVAL_REFUSED,
+        actor=reviewer.get_username(),
+        tool_name=row.tool_name,
+        reason=code,
+        approval_id=approval.pk,
+        invocation_id=row.pk,
+        request_id=request_id,
+    )
+    return Undecided(code, sentence, approval)
+
+
+def _expired_now(approval: Approval) -> Invocation:
+    """Write down that the time is over, if nobody has yet."""
+    try:
+        transitions.expire(approval)
+        waiting.announce(approval.invocation_id)
+    except StaleTransition:
+        log.info("approval %s was moved by somebody else", approval.pk)
+    return _again(approval.invocation_id)
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).removeprefix("_")

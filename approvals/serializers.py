@@ -1,0 +1,77 @@
+"""Approvals as the API shows them, to callers and to people."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+
+from approvals.models import Approval, Invocation
+from approvals.pipeline import DECIDE, why_not
+
+LONGEST_SUMMARY = 140
+ARGUMENTS_IN_SUMMARY = 3
+
+
+def describe_approvals(approvals: Iterable[Approval], person: User | None) -> list[dict[str, Any]]:
+    """Approvals; a person also learns who may decide, whether they may, and the private notes."""
+    holders = deciders() if person else []
+    return [_describe(approval, person, holders) for approval in approvals]
+
+
+def describe_approval(approval: Approval, person: User | None) -> dict[str, Any]:
+    """One of them."""
+    return describe_approvals([approval], person)[0]
+
+
+def _describe(approval: Approval, person: User | None, holders: list[User]) -> dict[str, Any]:
+    row = approval.invocation
+    refused = why_not(approval, person) if person else None
+    voters = [vote.describe(with_note=person is not None) for vote in approval.votes.all()]
+    return {
+        "id": str(approval.pk),
+        "tool_name": row.tool_name,
+        "actor": row.actor,
+        "status": approval.status,
+        "reason": approval.reason,
+        "arguments": row.arguments,
+        "arguments_hash": row.digest,
+        "requested_at": approval.requested_at,
+        "resolved_at": approval.resolved_at,
+        "resolved_by": approval.resolved_by.get_username() if approval.resolved_by else None,
+        "resolution_note": (approval.resolution_note or None) if person else None,
+        "reason_to_agent": approval.reason_to_agent or None,
+        "metadata": row.metadata,
+        "invocation_id": str(row.pk),
+        "tool_version": row.tool_version_number,
+        "expires_at": approval.expires_at,
+        "stages": [{"stage": 0, "needs": 1, "votes": len(voters)}],
+        "votes": voters,
+        "eligible": eligible(approval, holders),
+        "may_decide": person is not None and refused is None,
+        "why_not": refused[1] if refused else None if person else "An API key can't decide.",
+        "summary": summary(row),
+    }
+
+
+def deciders() -> list[User]:
+    """Everybody who holds the permission to decide."""
+    holders: QuerySet[User] = get_user_model().objects.with_perm(
+        DECIDE, backend="django.contrib.auth.backends.ModelBackend"
+    )
+    return list(holders.order_by("username"))
+
+
+def eligible(approval: Approval, holders: list[User]) -> list[str]:
+    """The people who may decide this call: holders, without the requester's side."""
+    owner_id = approval.invocation.key.owner_id
+    return [user.get_username() for user in holders if user.pk != owner_id]
+
+
+def summary(row: Invocation) -> str:
+    """One plain sentence, at most 140 characters: who wants what, with the first arguments."""
+    first = list((row.arguments or {}).items())[:ARGUMENTS_IN_SUMMARY]
+    details = ", ".join(f"{name} {value}" for name, value in first if value is not None)
+    text = f"{row.actor} wants to run {row.tool_name}" + (f": {details}" if details else "")
+    return text if len(text) <= LONGEST_SUMMARY else text[: LONGEST_SUMMARY - 1] + "…"

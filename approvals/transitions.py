@@ -1,0 +1,529 @@
+"""The arrows: the only place where a status is written.
+
+Each function is one step of a call's life: a conditional UPDATE on the status that is expected,
+and the ledger's line, in one transaction. If another process was first, StaleTransition is
+raised and nothing is changed. Approvals are always touched before their invocations, so that two
+steps at once wait for each other in the same order. Nothing is sent from here.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+from approvals import vault
+from approvals.door import Action
+from approvals.errors import StaleTransition
+from approvals.models import Approval, Invocation, Vote
+from approvals.states import (
+    OPEN_APPROVAL,
+    TRANSITIONS,
+    ApprovalStatus,
+    InvocationStatus,
+    Verdict,
+    api_word,
+    is_final,
+    sources_of,
+)
+from audit import ledger
+from audit.events import EventName
+from audit.models import local_now, new_id
+from audit.redaction import PLAIN, Redactor
+from sandbox.outcomes import Outcome
+from tools.models import ApiKey
+
+MESSAGE_TIME = timedelta(seconds=4)
+"""How long a message to a worker may take before another is sent."""
+LONGEST_MESSAGE_TIME = timedelta(minutes=2)
+LEASE = timedelta(seconds=15)
+"""How long a worker may be silent before its call counts as lost."""
+USE_WITHIN = timedelta(hours=1)
+"""How long an approved call may wait for a worker."""
+
+
+def now() -> datetime:
+    """The database's clock, the one by which everything is decided."""
+    if connection.vendor != "postgresql":
+        return local_now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended, ready to be kept: raw for the caller, redacted for everybody else."""
+
+    status: str
+    data: Any = None
+    error: str | None = None
+    error_type: str | None = None
+    reason: str = ""
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> "Ending":
+        """The ending that a process's outcome stands for."""
+        return cls(
+            str(outcome.status), outcome.data, outcome.error or None, outcome.error_type or None
+        )
+
+
+# Entering.
+
+
+def enter_finished(action: Action, ending: Ending, attempts: int) -> Invocation:
+    """Write a read-only call that has just run: row and outcome in one statement."""
+    row = _new_row(action, ending.status, attempts=attempts, started_at=action.visit.started_at)
+    for name, value in _ending_columns(ending, action.visit.redactor, local_now()).items():
+        setattr(row, name, value)
+    _tell(row, EventName.INVOCATION_FINISHED, beside=[row], redactor=action.visit.redactor)
+    return row
+
+
+def enter_running(action: Action) -> Invocation:
+    """Write a read-only call about to run here, because an idempotency key must be held first."""
+    moment = now()
+    row = _new_row(action, InvocationStatus.RUNNING, started_at=moment, claims=1)
+    row.lease_expires_at = moment + LEASE
+    with transaction.atomic():
+        _tell(row, EventName.INVOCATION_STARTED, beside=[row], redactor=action.visit.redactor)
+    return row
+
+
+def enter_queued(action: Action) -> Invocation:
+    """Write a call that may run; the row is the outbox from which it is sent."""
+    row = _new_row(action, InvocationStatus.QUEUED)
+    row.arguments_sealed = vault.seal(action.frozen)
+    row.dispatch_after = now() + MESSAGE_TIME
+    with transaction.atomic():
+        _tell(row, EventName.INVOCATION_QUEUED, beside=[row], redactor=action.visit.redactor)
+    return row
+
+
+def enter_held(action: Action, reason: str) -> Approval | None:
+    """Write a call that waits for a person; None if the caller has too many of them waiting.
+
+    The same action, already waiting for the same caller, is returned instead of a second one. The
+    caller's keys are locked meanwhile, so that neither rule can be raced.
+    """
+    visit = action.visit
+    with transaction.atomic():
+        list(ApiKey.objects.select_for_update().filter(lineage=visit.caller.lineage).order_by("pk"))
+        held = Invocation.objects.held().of_lineage(visit.caller.lineage)
+        if visit.call.idempotency_key is None and (
+            twin := held.filter(digest=action.digest()).select_related("approval").first()
+        ):
+            return twin.approval
+        most = settings.RAMPART_MAX_PENDING_PER_KEY
+        if len(held.values_list("pk", flat=True).order_by()[:most]) >= most:
+            return None
+        return _new_held(action, reason, now())
+
+
+def _new_held(action: Action, reason: str, moment: datetime) -> Approval:
+    row = _new_row(action, InvocationStatus.HELD)
+    row.arguments_sealed = vault.seal(action.frozen)
+    approval = Approval(
+        invocation=row,
+        status=ApprovalStatus.PENDING,
+        reason=action.visit.redactor.text(reason),
+        requested_at=moment,
+        expires_at=moment + settings.RAMPART_APPROVAL_TTL,
+    )
+    row.save(force_insert=True)
+    approval.save(force_insert=True)
+    _tell(
+        row,
+        EventName.INVOCATION_HELD,
+        reason="approval_required",
+        approval_id=approval.pk,
+        redactor=action.visit.redactor,
+        metadata={"held_because": reason, "expires_at": approval.expires_at},
+    )
+    return approval
+
+
+# Deciding.
+
+
+def approve(
+    approval: Approval, reviewer: User, *, note: str, reason_to_agent: str, moment: datetime
+) -> None:
+    """Pending to approved, held to queued, the vote and the line: one transaction."""
+    with transaction.atomic():
+        _decide(
+            approval, reviewer, Verdict.APPROVE, ApprovalStatus.APPROVED,
+            note=note, reason_to_agent=reason_to_agent, moment=moment,
+            expires_at=moment + USE_WITHIN,
+        )  # fmt: skip
+        audit_id = _move(
+            approval.invocation_id,
+            InvocationStatus.QUEUED,
+            source={InvocationStatus.HELD},
+            dispatch_after=moment + MESSAGE_TIME,
+        )
+        _tell_decision(approval, EventName.APPROVAL_APPROVED, reviewer, audit_id, note)
+
+
+def reject(
+    approval: Approval, reviewer: User, *, note: str, reason_to_agent: str, moment: datetime
+) -> None:
+    """Pending and held to rejected, the vote and the line: one transaction."""
+    with transaction.atomic():
+        _decide(
+            approval, reviewer, Verdict.REJECT, ApprovalStatus.REJECTED,
+            note=note, reason_to_agent=reason_to_agent, moment=moment,
+        )  # fmt: skip
+        audit_id = _end_unrun(approval.invocation_id, InvocationStatus.REJECTED, moment)
+        _tell_decision(approval, EventName.APPROVAL_REJECTED, reviewer, audit_id, note)
+
+
+def _decide(
+    approval: Approval,
+    reviewer: User,
+    verdict: Verdict,
+    status: ApprovalStatus,
+    *,
+    note: str,
+    reason_to_agent: str,
+    moment: datetime,
+    **columns: Any,
+) -> None:
+    decided = Approval.objects.filter(
+        pk=approval.pk, status=ApprovalStatus.PENDING, expires_at__gt=moment
+    ).update(
+        status=status,
+        resolved_at=moment,
+        resolved_by=reviewer,
+        resolution_note=note,
+        reason_to_agent=reason_to_agent,
+        **columns,
+    )
+    if decided != 1:
+        raise StaleTransition
+    Vote.objects.create(
+        approval=approval,
+        reviewer=reviewer,
+        verdict=verdict,
+        note=note,
+        reason_to_agent=reason_to_agent,
+        digest=approval.invocation.digest,
+        at=moment,
+    )
+
+
+def _tell_decision(
+    approval: Approval, event: EventName, reviewer: User, audit_id: UUID, note: str
+) -> None:
+    row = Invocation.objects.get(pk=approval.invocation_id)
+    metadata = {
+        "requester": row.actor,
+        "digest": row.digest,
+        "note": note,
+        "reason_to_agent": Approval.objects.values_list("reason_to_agent", flat=True).get(
+            pk=approval.pk
+        ),
+    }
+    _tell(
+        row,
+        event,
+        actor=reviewer.get_username(),
+        approval_id=approval.pk,
+        event_id=audit_id,
+        metadata=metadata,
+    )
+
+
+# Ending without having run.
+
+
+def cancel(row: Invocation, *, by: str) -> None:
+    """Held or queued to cancelled; a running call is only asked to stop, see `ask_to_stop`."""
+    _close(row, InvocationStatus.CANCELLED, ApprovalStatus.CANCELLED, actor=by)
+
+
+def void(row: Invocation, reason: str) -> None:
+    """Held or queued to void: what was asked is no longer what would run."""
+    _close(row, InvocationStatus.VOID, ApprovalStatus.VOID, reason=reason)
+
+
+def expire(approval: Approval) -> None:
+    """A call whose time to be decided, or to be used, is over."""
+    row = Invocation.objects.get(pk=approval.invocation_id)
+    _close(row, InvocationStatus.EXPIRED, ApprovalStatus.EXPIRED, reason="approval_expired")
+
+
+_CLOSING_EVENT = {
+    InvocationStatus.CANCELLED: EventName.INVOCATION_CANCELLED,
+    InvocationStatus.VOID: EventName.INVOCATION_VOIDED,
+    InvocationStatus.EXPIRED: EventName.INVOCATION_EXPIRED,
+}
+
+
+def _close(
+    row: Invocation,
+    status: InvocationStatus,
+    approval_status: ApprovalStatus,
+    *,
+    actor: str | None = None,
+    reason: str = "",
+) -> None:
+    moment = now()
+    with transaction.atomic():
+        approval = Approval.objects.filter(invocation_id=row.pk, status__in=OPEN_APPROVAL)
+        if approval_status is ApprovalStatus.EXPIRED:
+            approval = approval.expired(moment)
+            if not approval.exists():
+                raise StaleTransition
+        approval.update(status=approval_status, resolved_at=moment)
+        audit_id = _end_unrun(row.pk, status, moment, reason=reason)
+        row.refresh_from_db()
+        _tell(row, _CLOSING_EVENT[status], actor=actor, reason=reason, event_id=audit_id)
+
+
+def _end_unrun(
+    invocation_id: UUID, status: InvocationStatus, moment: datetime, *, reason: str = ""
+) -> UUID:
+    return _move(
+        invocation_id,
+        status,
+        source=sources_of(status, TRANSITIONS) - {InvocationStatus.RUNNING},
+        finished_at=moment,
+        arguments_sealed=None,
+        reason=reason,
+    )
+
+
+# Running.
+
+
+def claim(row: Invocation, moment: datetime) -> Invocation:
+    """Queued to running, and the approval consumed: the one run that it allows begins here."""
+    with transaction.atomic():
+        approval = row.decision_record
+        if approval is not None and row.claims == 0:
+            _consume(approval, moment)
+        audit_id = _move(
+            row.pk,
+            InvocationStatus.RUNNING,
+            source={InvocationStatus.QUEUED},
+            claims=row.claims,
+            set_claims=row.claims + 1,
+            started_at=moment,
+            lease_expires_at=moment + LEASE,
+        )
+        row.refresh_from_db()
+        _tell(row, EventName.INVOCATION_STARTED, event_id=audit_id)
+    return row
+
+
+def _consume(approval: Approval, moment: datetime) -> None:
+    used = Approval.objects.filter(
+        pk=approval.pk, status=ApprovalStatus.APPROVED, expires_at__gt=moment
+    ).update(status=ApprovalStatus.CONSUMED)
+    if used != 1:
+        raise StaleTransition
+
+
+def renew_lease(row: Invocation) -> bool:
+    """Say that the worker lives; False once the lease is lost or the call is to be stopped."""
+    mine = Invocation.objects.running().filter(pk=row.pk, claims=row.claims)
+    return bool(mine.filter(cancel_requested_at=None).update(lease_expires_at=now() + LEASE))
+
+
+def note_progress(row: Invocation, message: Any, redactor: Redactor) -> None:
+    """Keep the last thing that the running tool told of itself."""
+    mine = Invocation.objects.running().filter(pk=row.pk, claims=row.claims)
+    mine.update(progress=redactor(message))
+
+
+def ask_to_stop(row: Invocation, *, by: str) -> bool:
+    """Ask the worker that runs the call to end its process; False if it runs no more."""
+    with transaction.atomic():
+        asked = (
+            Invocation.objects.running()
+            .filter(pk=row.pk, cancel_requested_at=None)
+            .update(cancel_requested_at=now())
+        )
+        if asked:
+            _tell(row, EventName.INVOCATION_CANCELLED, actor=by, reason="cancel_requested")
+    return bool(asked)
+
+
+def finish(row: Invocation, ending: Ending, redactor: Redactor, attempts: int) -> Invocation:
+    """Running to its end, by the worker that holds the lease, arguments dropped."""
+    moment = now()
+    with transaction.atomic():
+        audit_id = _move(
+            row.pk,
+            InvocationStatus(ending.status),
+            source={InvocationStatus.RUNNING},
+            claims=row.claims,
+            attempts=attempts,
+            **_ending_columns(ending, redactor, moment),
+        )
+        row.refresh_from_db()
+        _tell(row, EventName.INVOCATION_FINISHED, event_id=audit_id, redactor=redactor)
+    return row
+
+
+def lose(row: Invocation) -> None:
+    """Running to unknown: the worker is gone, and nobody can say what it had done."""
+    moment = now()
+    message = "the worker died while the tool ran; its effect may or may not have happened"
+    ending = Ending(InvocationStatus.UNKNOWN, None, message, "OutcomeUnknown", "lease_lost")
+    with transaction.atomic():
+        audit_id = _move(
+            row.pk,
+            InvocationStatus.UNKNOWN,
+            source={InvocationStatus.RUNNING},
+            claims=row.claims,
+            **_ending_columns(ending, PLAIN, moment),
+        )
+        row.refresh_from_db()
+        _tell(row, EventName.INVOCATION_LOST, reason="lease_lost", event_id=audit_id)
+
+
+def requeue(row: Invocation) -> None:
+    """Running to queued again: the worker is gone, and running twice does no harm."""
+    with transaction.atomic():
+        audit_id = _move(
+            row.pk,
+            InvocationStatus.QUEUED,
+            source={InvocationStatus.RUNNING},
+            claims=row.claims,
+            lease_expires_at=None,
+            dispatches=0,
+            dispatch_after=now() + MESSAGE_TIME,
+        )
+        row.refresh_from_db()
+        _tell(row, EventName.INVOCATION_REQUEUED, reason="lease_lost", event_id=audit_id)
+
+
+# Housekeeping that is no transition.
+
+
+def note_dispatch(row: Invocation) -> None:
+    """The message was sent (again): when to send the next one, later each time."""
+    wait = min(MESSAGE_TIME * 2 ** min(row.dispatches, 10), LONGEST_MESSAGE_TIME)
+    Invocation.objects.filter(pk=row.pk, status=InvocationStatus.QUEUED).update(
+        dispatches=row.dispatches + 1, dispatch_after=now() + wait
+    )
+
+
+def release_idempotency_key(row: Invocation) -> None:
+    """Free the key of a call that failed and may be run again."""
+    Invocation.objects.filter(pk=row.pk).update(idempotency_key=None)
+
+
+def drop_keepsakes(moment: datetime) -> int:
+    """Drop raw results whose time is over; returns how many."""
+    return Invocation.objects.with_keepsakes(moment).update(result_sealed=None)
+
+
+# What all of them share.
+
+
+def _move(
+    invocation_id: UUID,
+    target: InvocationStatus,
+    *,
+    source: Collection[str],
+    claims: int | None = None,
+    set_claims: int | None = None,
+    **columns: Any,
+) -> UUID:
+    """The conditional UPDATE; returns the id that the ledger's line must bear."""
+    if illegal := [status for status in source if target not in TRANSITIONS[status]]:
+        raise AssertionError(f"no arrow leads from {illegal} to {target}")
+    audit_id = new_id()
+    expected = Invocation.objects.filter(pk=invocation_id, status__in=source)
+    if claims is not None:
+        expected = expected.filter(claims=claims)
+    if set_claims is not None:
+        columns["claims"] = set_claims
+    if expected.update(status=target, audit_id=audit_id, **columns) != 1:
+        raise StaleTransition
+    return audit_id
+
+
+def _new_row(action: Action, status: str, **columns: Any) -> Invocation:
+    visit, call, caller = action.visit, action.visit.call, action.visit.caller
+    return Invocation(
+        status=status,
+        tool_name=visit.tool.name,
+        tool_version_id=action.version.version_id,
+        policy_version=visit.tool.policy_version,
+        tool_version_number=action.version.version,
+        key_id=caller.key_id,
+        key_prefix=caller.prefix,
+        lineage=caller.lineage,
+        actor=caller.actor,
+        source=call.source,
+        request_id=call.request_id,
+        session_id=call.session_id,
+        metadata=visit.redactor(call.metadata),
+        idempotency_key=call.idempotency_key,
+        digest=action.digest(),
+        request_digest=visit.request_digest,
+        arguments=visit.redactor(action.frozen),
+        audit_id=new_id(),
+        **columns,
+    )
+
+
+def _ending_columns(ending: Ending, redactor: Redactor, moment: datetime) -> dict[str, Any]:
+    return {
+        "finished_at": moment,
+        "arguments_sealed": None,
+        "lease_expires_at": None,
+        "result": None if ending.data is None else redactor(ending.data),
+        "result_sealed": None if ending.data is None else vault.seal(ending.data),
+        "result_expires_at": moment + settings.RAMPART_RESULT_RETENTION,
+        "error": None if ending.error is None else redactor.text(ending.error),
+        "error_type": ending.error_type,
+        "reason": ending.reason,
+    }
+
+
+def _tell(
+    row: Invocation,
+    event: EventName,
+    *,
+    actor: str | None = None,
+    reason: str = "",
+    approval_id: UUID | None = None,
+    event_id: UUID | None = None,
+    metadata: dict[str, Any] | None = None,
+    redactor: Redactor = PLAIN,
+    beside: list[Invocation] | None = None,
+) -> None:
+    """The ledger's line about a call, as the call stands now."""
+    approval = None if beside or approval_id else row.decision_record
+    ledger.record(
+        event,
+        event_id=event_id or row.audit_id,
+        actor=row.actor if actor is None else actor,
+        tool_name=row.tool_name,
+        status=api_word(row.status),
+        reason=reason,
+        arguments=row.arguments,
+        result=row.result if is_final(row.status) else None,
+        error=row.error,
+        started_at=row.started_at,
+        metadata={"caller": row.metadata, **(metadata or {})},
+        invocation_id=row.pk,
+        approval_id=approval_id or (approval.pk if approval else None),
+        session_id=row.session_id,
+        request_id=row.request_id,
+        source=row.source,
+        key_prefix=row.key_prefix,
+        redactor=redactor,
+        beside=beside or (),
+    )

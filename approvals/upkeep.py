@@ -1,0 +1,88 @@
+"""What must happen even if nobody comes by: time runs out, messages get lost, workers die.
+
+Each function can run anywhere, any number of times at once: the transitions decide who was first.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TypeVar
+
+from approvals import dispatch, transitions, waiting
+from approvals.errors import StaleTransition
+from approvals.models import Approval, Invocation
+from tools import registry
+from tools.errors import UnknownTool
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+MOST_CLAIMS = 3
+"""How often an idempotent call is given to another worker after its worker died."""
+
+Row = TypeVar("Row")
+
+
+def upkeep() -> None:
+    """One round of everything."""
+    moment = transitions.now()
+    expire_due(moment)
+    send_unsent(moment)
+    settle_lost(moment)
+    transitions.drop_keepsakes(moment)
+
+
+def expire_due(moment: datetime) -> int:
+    """Write down what has run out of time; returns how many."""
+    due = Approval.objects.expired(moment).order_by("expires_at")[:BATCH]
+    return _each(due, _expire)
+
+
+def send_unsent(moment: datetime) -> int:
+    """Send again what no worker has come for; returns how many."""
+    return _each(Invocation.objects.unsent(moment).order_by("id")[:BATCH], dispatch.send_again)
+
+
+def settle_lost(moment: datetime) -> int:
+    """Settle calls whose worker is gone: queued again if that does no harm, else unknown."""
+    return _each(Invocation.objects.lost(moment).order_by("id")[:BATCH], _settle)
+
+
+def void_outdated() -> int:
+    """Void what was held for a version of a tool that is no longer the current one."""
+    rows = Invocation.objects.of_outdated_tools()
+    return _each(rows, lambda row: transitions.void(row, "tool_changed"))
+
+
+def _expire(approval: Approval) -> None:
+    transitions.expire(approval)
+    waiting.announce(approval.invocation_id)
+
+
+def _settle(row: Invocation) -> None:
+    if _may_run_again(row):
+        transitions.requeue(row)
+        dispatch.send(row)
+    else:
+        transitions.lose(row)
+    waiting.announce(row.pk)
+
+
+def _may_run_again(row: Invocation) -> bool:
+    try:
+        tool = registry.find(row.tool_name)
+    except UnknownTool:
+        return False
+    return tool.may_run_again and row.claims < MOST_CLAIMS and row.arguments_sealed is not None
+
+
+def _each(rows: Iterable[Row], step: Callable[[Row], None]) -> int:
+    done = 0
+    for row in rows:
+        try:
+            step(row)
+        except StaleTransition:
+            log.info("%s was moved by somebody else", row)
+        else:
+            done += 1
+    return done

@@ -1,0 +1,103 @@
+"""Waiting for a call to move: woken by Redis where there is one, by looking again elsewhere.
+
+A waiting caller holds one of the server's threads, so at most half of them may wait: the person
+who is to approve must still get in. Whoever finds no place is answered at once with what is known.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from threading import BoundedSemaphore
+from typing import TypeVar
+from uuid import UUID
+
+import redis
+from django.conf import settings
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+SHORTEST_LOOK = 0.02
+LONGEST_LOOK = 0.25
+LONGEST_SILENCE = 5.0
+"""Seconds after which a waiter looks for itself, in case a message was lost."""
+
+
+def announce(invocation_id: UUID) -> None:
+    """Tell whoever waits that the call has moved. A failure costs only time: they look again."""
+    if not settings.REDIS_URL:
+        return
+    try:
+        _redis().publish(_channel(invocation_id), b"moved")
+    except redis.RedisError:
+        log.warning("no announcement of %s: Redis does not answer", invocation_id)
+
+
+def wait_until(look: Callable[[], T | None], invocation_id: UUID, seconds: float) -> T | None:
+    """What `look` finds, looked for until it is there or the time is over; None then."""
+    deadline = time.monotonic() + seconds
+    found = look()
+    if found is not None or seconds <= 0:
+        return found
+    with _place() as has_place:
+        if not has_place:
+            return None
+        for _ in _wake_ups(invocation_id, deadline):
+            if (found := look()) is not None:
+                return found
+    return None
+
+
+@cache
+def _places() -> BoundedSemaphore:
+    return BoundedSemaphore(max(1, settings.RAMPART_WEB_THREADS // 2))
+
+
+@contextmanager
+def _place() -> Iterator[bool]:
+    got = _places().acquire(blocking=False)
+    try:
+        yield got
+    finally:
+        if got:
+            _places().release()
+
+
+def _wake_ups(invocation_id: UUID, deadline: float) -> Iterator[None]:
+    """Yield when it is worth looking, until the deadline, and once more at it."""
+    if settings.REDIS_URL:
+        try:
+            yield from _announcements(invocation_id, deadline)
+            return
+        except redis.RedisError:
+            log.warning("waiting for %s without Redis, which does not answer", invocation_id)
+    yield from _looks(deadline)
+
+
+def _announcements(invocation_id: UUID, deadline: float) -> Iterator[None]:
+    with _redis().pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
+        subscription.subscribe(_channel(invocation_id))
+        yield  # What moved before the subscription stood is seen now.
+        while (left := deadline - time.monotonic()) > 0:
+            subscription.get_message(timeout=min(left, LONGEST_SILENCE))
+            yield
+
+
+def _looks(deadline: float) -> Iterator[None]:
+    pause = SHORTEST_LOOK
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, LONGEST_LOOK)
+        yield
+
+
+@cache
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1)
+
+
+def _channel(invocation_id: UUID) -> str:
+    return f"rampart:invocation:{invocation_id}"

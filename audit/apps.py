@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class AuditConfig(AppConfig):
+    """The ledger room."""
+
+    name = "audit"
+    verbose_name = "Ledger"

@@ -1,0 +1,89 @@
+"""Canonical JSON (RFC 8785): one value, one sequence of bytes, on every machine.
+
+Digests are taken over these bytes. RFC 8785 covers only what every JSON reader can hold, so
+two forms of the same value are made here first: `recordable`, to be read by people, and
+`exact`, to be compared; the second keeps apart what the first may write alike.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, time, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import rfc8785
+
+JSON = Any
+"""None, bool, int, float, str, or lists and string-keyed dicts of these."""
+
+LARGEST_EXACT_INTEGER = 2**53 - 1
+TAG = "\x00"
+
+
+def canonical_text(value: JSON) -> str:
+    """The canonical text of a value that `recordable` or `exact` has made."""
+    return rfc8785.dumps(value).decode()
+
+
+def recordable(value: Any) -> JSON:
+    """The value as the ledger keeps it: any Python value becomes plain, storable JSON.
+
+    NUL and lone surrogates can be stored by no database and are shown as U+2400 and U+FFFD;
+    integers beyond 2**53 - 1, decimals and non-finite floats are written as strings.
+    """
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return storable_text(value)
+        case int():
+            return int(value) if abs(value) <= LARGEST_EXACT_INTEGER else str(value)
+        case float():
+            return float(value) if math.isfinite(value) else str(value)
+        case Mapping():
+            return {storable_text(str(key)): recordable(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [recordable(item) for item in value]
+        case datetime():
+            return rfc3339(value)
+        case Decimal() | UUID() | date() | time():
+            return str(value)
+        case _:
+            return storable_text(repr(value))
+
+
+def exact(value: JSON) -> JSON:
+    """The JSON value with large integers tagged, so that no two actions share a digest.
+
+    Raises ValueError on NaN, infinities and anything that is not JSON.
+    """
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return value if abs(value) <= LARGEST_EXACT_INTEGER else {f"{TAG}int": str(value)}
+        case float() if math.isfinite(value):
+            return value
+        case list():
+            return [exact(item) for item in value]
+        case dict():
+            return {_escaped(key): exact(item) for key, item in value.items()}
+        case _:
+            raise ValueError(f"a {type(value).__name__} of this value has no canonical form")
+
+
+def rfc3339(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds: `2026-01-31T12:00:00.000000Z`."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def storable_text(text: str) -> str:
+    """The text without what PostgreSQL and SQLite cannot store."""
+    if text.isascii() and "\x00" not in text:
+        return text
+    return text.replace("\x00", "\u2400").encode(errors="replace").decode()
+
+
+def _escaped(key: str) -> str:
+    return TAG + key if key.startswith(TAG) else key

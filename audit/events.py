@@ -1,0 +1,63 @@
+"""The names of what the ledger tells, each `subject:action`."""
+
+from django.db import models
+
+
+class EventName(models.TextChoices):
+    """Every kind of line in the ledger; the subject is what the line is about."""
+
+    CREDENTIALS_REFUSED = "credentials:refused"
+    """Somebody came without credentials, or with bad ones."""
+
+    INVOCATION_REFUSED = "invocation:refused"
+    """A call ended at the door; nothing ran and no row of it is kept."""
+    INVOCATION_REPLAYED = "invocation:replayed"
+    """A call was answered with an earlier call's outcome; nothing ran."""
+    INVOCATION_HELD = "invocation:held"
+    """A call waits for a person."""
+    INVOCATION_QUEUED = "invocation:queued"
+    """A call may run and waits for a worker."""
+    INVOCATION_STARTED = "invocation:started"
+    """The intent: a worker is about to run the call."""
+    INVOCATION_FINISHED = "invocation:finished"
+    """The outcome of a call that ran."""
+    INVOCATION_CANCELLED = "invocation:cancelled"
+    """The caller or a person took the call back."""
+    INVOCATION_EXPIRED = "invocation:expired"
+    """The time to decide, or to use the decision, ran out."""
+    INVOCATION_VOIDED = "invocation:voided"
+    """What was approved is no longer what would run."""
+    INVOCATION_LOST = "invocation:lost"
+    """The worker died while the tool ran; its effect is not known."""
+    INVOCATION_REQUEUED = "invocation:requeued"
+    """The worker died while an idempotent tool ran; it will run again."""
+
+    APPROVAL_APPROVED = "approval:approved"
+    """A person said yes to one exact call."""
+    APPROVAL_REJECTED = "approval:rejected"
+    """A person said no."""
+    APPROVAL_REFUSED = "approval:refused"
+    """Somebody tried to decide who may not, or too late."""
+
+    KEY_CREATED = "key:created"
+    """An API key was made."""
+    KEY_REVOKED = "key:revoked"
+    """An API key was revoked, for ever."""
+
+    TOOL_SYNCED = "tool:synced"
+    """A tool's definition in code is new or changed."""
+    TOOL_ENABLED = "tool:enabled"
+    """A tool was switched on."""
+    TOOL_DISABLED = "tool:disabled"
+    """A tool was switched off."""
+    STOP_ENGAGED = "stop:engaged"
+    """The kill switch for all tools was thrown."""
+    STOP_RELEASED = "stop:released"
+    """The kill switch for all tools was released."""
+
+    SIGN_IN = "person:signed-in"
+    """A person signed in to the admin."""
+    SIGN_IN_REFUSED = "person:refused"
+    """A sign-in to the admin failed."""
+    ADMIN_EDITED = "admin:edited"
+    """A person added, changed or deleted something else in the admin."""

@@ -1,0 +1,91 @@
+"""Redaction at write: what a tool marks as secret reaches no store, log or page.
+
+Two things are hidden: every value under a secret name, at any depth, and every other place
+where the text of such a value turns up again, such as an error message or a result.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from audit.canonical import JSON, recordable
+
+REDACTED = "[REDACTED]"
+
+ALWAYS_SECRET = frozenset(
+    {
+        "password", "passwd", "passphrase", "secret", "client_secret", "api_key", "apikey",
+        "authorization", "access_token", "refresh_token", "id_token", "private_key",
+    }
+)  # fmt: skip
+"""Names that nobody means to show, whether a tool marks them or not."""
+
+SHORTEST_SECRET = 4
+"""Shorter values are not searched for in free text: they would blot out innocent words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redactor:
+    """Hides the values under `names` (compared without case) and `values` wherever they occur."""
+
+    names: frozenset[str]
+    values: tuple[str, ...] = ()
+
+    @classmethod
+    def over(cls, arguments: Any, names: Iterable[str] = ()) -> "Redactor":
+        """The redactor of one call: its secret names, and the values its arguments hold there."""
+        secret = ALWAYS_SECRET | {name.casefold() for name in names}
+        found = {text for text in _secrets_in(arguments, secret) if len(text) >= SHORTEST_SECRET}
+        return cls(secret, tuple(sorted(found, key=len, reverse=True)))
+
+    def __call__(self, value: Any) -> JSON:
+        """The value as recordable JSON with everything secret hidden."""
+        return self._hide(recordable(value))
+
+    def text(self, text: str) -> str:
+        """The text with every secret value hidden."""
+        for value in self.values:
+            text = text.replace(value, REDACTED)
+        return text
+
+    def _hide(self, value: JSON) -> JSON:
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {
+                    self.text(key): REDACTED if key.casefold() in self.names else self._hide(item)
+                    for key, item in value.items()
+                }
+            case list():
+                return [self._hide(item) for item in value]
+            case int() | float() if not isinstance(value, bool) and str(value) in self.values:
+                return REDACTED
+            case _:
+                return value
+
+
+PLAIN = Redactor(ALWAYS_SECRET)
+"""For values that belong to no call."""
+
+
+def _secrets_in(value: Any, names: frozenset[str]) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts_in(item) if str(key).casefold() in names else _secrets_in(item, names)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _secrets_in(item, names)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Every scalar below a secret name, as the text that it would be written as."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts_in(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _texts_in(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+        yield str(recordable(value))

@@ -1,0 +1,141 @@
+"""Reading settings strictly: a wrong value stops the start in one line that names its variable."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import environ
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+
+DURATION = re.compile(r"(\d{1,6})([dhms])", re.ASCII)
+UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Configuration:
+    """The environment, after `secrets.env` has filled in what it does not set."""
+
+    def __init__(self, env: environ.Env) -> None:
+        self.env = env
+
+    def read(self, name: str, default: str, parse: Callable[[str], T]) -> T:
+        """The variable, or its default, through `parse`; ValueError names the variable."""
+        try:
+            return parse(self.env.str(name, default=default).strip())
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{name}: {error}") from None
+
+    def text(self, name: str, default: str = "") -> str:
+        """A plain value that is no secret."""
+        return self.read(name, default, str)
+
+    def secret(self, name: str, default: str | None = None) -> str:
+        """A secret, from NAME or from the file that NAME_FILE names, never from both."""
+        given, file = self.env.str(name, default=""), self.env.str(f"{name}_FILE", default="")
+        if given and file:
+            raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: keep one")
+        if file:
+            given = _content(f"{name}_FILE", file)
+        if not given and default is None:
+            raise ImproperlyConfigured(f"{name} is not set: `make run` makes one, see README")
+        return given or default or ""
+
+    def whole_number(self, name: str, default: int, least: int, most: int) -> int:
+        """A whole number within bounds."""
+
+        def parse(text: str) -> int:
+            if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+                raise ValueError(f"{text!r} is not a whole number from {least} to {most}")
+            return int(text)
+
+        return self.read(name, str(default), parse)
+
+    def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
+        """One of a few words."""
+
+        def parse(text: str) -> str:
+            if text not in choices:
+                raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
+            return text
+
+        return self.read(name, default, parse)
+
+    def flag(self, name: str) -> bool:
+        """True or false, off by default."""
+        return self.choice(name, "false", ("true", "false", "1", "0", "on", "off")) in (
+            "true", "1", "on",
+        )  # fmt: skip
+
+    def duration(self, name: str, default: str) -> timedelta:
+        """`90d`, `24h`, `30m`, `4s`, `0d`."""
+        return self.read(name, default, parse_duration)
+
+    def words(self, name: str, default: str = "") -> list[str]:
+        """A comma list."""
+        return self.read(name, default, _words)
+
+    def networks(self, name: str, default: str = "") -> list[Network]:
+        """A comma list of CIDRs."""
+        return self.read(
+            name, default, lambda text: [ipaddress.ip_network(part) for part in _words(text)]
+        )
+
+
+def parse_duration(text: str) -> timedelta:
+    """`90d`, `24h`, `30m`, `4s`, `0d`; ValueError otherwise."""
+    match = DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as 90d, 24h, 30m or 4s")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def fernet_keys(text: str) -> list[str]:
+    """A comma list of Fernet keys, newest first; ValueError unless each is one."""
+    keys = _words(text)
+    if not keys:
+        raise ValueError("at least one Fernet key is needed")
+    for key in keys:
+        try:
+            Fernet(key)
+        except ValueError:
+            raise ValueError("a key is not 32 bytes in URL-safe base64") from None
+    return keys
+
+
+def _words(text: str) -> list[str]:
+    return [part for piece in text.split(",") if (part := piece.strip())]
+
+
+def _content(name: str, file: str) -> str:
+    try:
+        return Path(file).read_text().strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}: {error.strerror or error}") from None
+
+
+def database(url: str, var: Path) -> dict[str, Any]:
+    """Django's settings for the database: SQLite in `var` unless a URL says otherwise."""
+    if not url:
+        url = f"sqlite:///{var / 'rampart.sqlite3'}"
+    try:
+        config: dict[str, Any] = environ.Env.db_url_config(url)
+    except Exception:
+        raise ImproperlyConfigured("DATABASE_URL can't be read as a database's URL") from None
+    engine = config.get("ENGINE", "")
+    if engine.endswith("sqlite3"):
+        config["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+    elif engine.endswith("postgresql"):
+        config.setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+    else:
+        raise ImproperlyConfigured("DATABASE_URL names neither PostgreSQL nor SQLite")
+    return config | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}

@@ -1,0 +1,213 @@
+"""Errors of the API in one shape: RFC 9457 problem details, with a stable `code`.
+
+Every answer of 4xx or 5xx that is not a tool's result comes from here.
+"""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+)
+from django.db import DatabaseError, InterfaceError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from audit import ledger
+from audit.events import EventName
+from tools.authentication import client_address
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+CODES: dict[str, str] = {
+    "not_authenticated": "The request carries no credentials.",
+    "invalid_credentials": "The key is unknown or its secret is wrong.",
+    "malformed_credentials": "The credentials cannot be read, or two headers disagree.",
+    "key_expired": "The key's time is over; ask its owner for another.",
+    "key_revoked": "The key was revoked; ask its owner for another.",
+    "key_owner_disabled": "The account that owns the key is disabled.",
+    "key_not_allowed_here": "The key may be used only from other addresses.",
+    "key_required": "Calls are made by services with an API key; people decide.",
+    "permission_denied": "The person signed in may not do this.",
+    "scope_denied": "The key holds no scope that allows this.",
+    "csrf_failed": "The session's CSRF token is missing or wrong.",
+    "machine_cannot_approve": "An API key never decides; a person does, in the admin.",
+    "self_approval": "The requester's side never decides its own call.",
+    "already_decided": "Somebody has decided this call before.",
+    "already_final": "The call has ended already.",
+    "expired": "The time to decide this call is over.",
+    "digest_mismatch": "What was shown when deciding is not what the approval is for.",
+    "tool_changed": "The tool's definition changed after the call was held.",
+    "tool_gone": "The tool is no longer defined.",
+    "tool_disabled": "The tool is switched off.",
+    "policy_changed": "The tool's rules changed after the call was held.",
+    "key_revoked_since": "The requester's key was revoked after the call was held.",
+    "scope_lost": "The requester's key no longer has the scope that the tool needs.",
+    "unknown_tool": "No tool has this name.",
+    "not_found": "There is nothing here, or nothing of yours.",
+    "method_not_allowed": "The address exists, but not for this method.",
+    "unsupported_media_type": "Bodies are application/json.",
+    "body_too_large": "The body is larger than 1 MiB.",
+    "malformed_json": "The body is not JSON as RFC 8259 readers agree on it.",
+    "invalid_request": "The body or a parameter does not have the form it should.",
+    "invalid_filter": "A filter's value cannot be read.",
+    "invalid_cursor": "The cursor was not given out here.",
+    "invalid_limit": "The limit is not a whole number from 1.",
+    "invalid_idempotency_key": "The idempotency key is empty, too long or not printable.",
+    "idempotency_key_mismatch": "The two idempotency headers differ.",
+    "bad_request": "The request cannot be read.",
+    "throttled": "Too many requests; see Retry-After.",
+    "database_unavailable": "The database does not answer; nothing was done.",
+    "internal_error": "Something went wrong on our side; nothing more is known.",
+}
+"""Every code with the sentence that its page shows."""
+
+PLAIN_EXCEPTIONS: dict[type[Exception], tuple[int, str]] = {
+    Http404: (404, "not_found"),
+    PermissionDenied: (403, "permission_denied"),
+    RequestDataTooBig: (413, "body_too_large"),
+    TooManyFieldsSent: (400, "bad_request"),
+    SuspiciousOperation: (400, "bad_request"),
+    DatabaseError: (503, "database_unavailable"),
+    InterfaceError: (503, "database_unavailable"),
+}
+
+REST_FRAMEWORK_NAMES = {
+    "error": "internal_error",
+    "parse_error": "malformed_json",
+    "authentication_failed": "invalid_credentials",
+}
+"""The framework's own codes under the names that callers know."""
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """REST framework's exception handler; None lets an unforeseen error go on to `server_error`."""
+    request: HttpRequest = context["request"]._request
+    if isinstance(error, exceptions.APIException):
+        status, code = error.status_code, _code_of(error)
+        detail, headers = _detail_of(error), _headers_of(error)
+    elif found := _plain(error):
+        (status, code), headers = found, {}
+        detail = CODES[code]
+        if status >= 500:
+            log.error("%s %s: %s", request.method, request.path, type(error).__name__)
+    else:
+        return None
+    if status == 401:
+        _tell(request, code)
+    return Response(
+        problem(request, status, code, detail), status, headers=headers, content_type=MEDIA_TYPE
+    )
+
+
+def problem(request: HttpRequest, status: int, code: str, detail: str) -> dict[str, Any]:
+    """The problem's members, as RFC 9457 names them, and our two."""
+    return {
+        "type": f"{settings.RAMPART_PUBLIC_URL}/problems/{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "request_id": getattr(request, "request_id", ""),
+    }
+
+
+def _code_of(error: exceptions.APIException) -> str:
+    if isinstance(error, exceptions.PermissionDenied) and str(error.detail).startswith("CSRF"):
+        return "csrf_failed"
+    codes = error.get_codes()
+    code = codes if isinstance(codes, str) else "invalid_request"
+    return REST_FRAMEWORK_NAMES.get(code, code)
+
+
+def _detail_of(error: exceptions.APIException) -> str:
+    return (
+        str(error.detail) if not isinstance(error.detail, dict | list) else CODES["invalid_request"]
+    )
+
+
+def _headers_of(error: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(wait))
+    return headers
+
+
+def _plain(error: Exception) -> tuple[int, str] | None:
+    return next(
+        (found for kind, found in PLAIN_EXCEPTIONS.items() if isinstance(error, kind)), None
+    )
+
+
+def _tell(request: HttpRequest, code: str) -> None:
+    """A refused credential is a line in the ledger; the refusal stands even if that fails."""
+    try:
+        ledger.record(
+            EventName.CREDENTIALS_REFUSED,
+            reason=code,
+            request_id=getattr(request, "request_id", ""),
+            source="rest",
+            key_prefix=getattr(request, "refused_key_prefix", ""),
+            metadata={"address": client_address(request), "path": request.path[:200]},
+        )
+    except (DatabaseError, InterfaceError):
+        log.error("a refused credential could not be recorded")
+
+
+# Django's own error pages: problems below /api/, pages elsewhere.
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
+
+
+def _as_problem(request: HttpRequest, status: int, code: str) -> HttpResponse:
+    body = problem(request, status, code, CODES[code])
+    return JsonResponse(body, status=status, content_type=MEDIA_TYPE)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404."""
+    if _is_api(request):
+        return _as_problem(request, 404, "not_found")
+    return defaults.page_not_found(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403."""
+    if _is_api(request):
+        return _as_problem(request, 403, "permission_denied")
+    return defaults.permission_denied(request, exception)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400."""
+    if _is_api(request):
+        return _as_problem(request, 400, "bad_request")
+    return defaults.bad_request(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500, or 503 where it was the database."""
+    if _is_api(request):
+        return _as_problem(request, 500, "internal_error")
+    return defaults.server_error(request)
+
+
+def explain(request: HttpRequest, code: str) -> HttpResponse:
+    """`GET /problems/{code}`: what a problem's `type` leads to."""
+    if code not in CODES:
+        raise Http404
+    return TemplateResponse(request, "problem.html", {"code": code, "sentence": CODES[code]})

@@ -1,0 +1,200 @@
+"""The one place where the environment is read. docs/reference/settings.md describes each name."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from rampart.configuration import Configuration, database, fernet_keys
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+_env = environ.Env()
+RAMPART_VAR = Path(_env.str("RAMPART_VAR", default="var")).absolute()
+if (RAMPART_VAR / "secrets.env").exists():
+    _env.read_env(str(RAMPART_VAR / "secrets.env"))
+_config = Configuration(_env)
+
+# Where it serves.
+
+RAMPART_HOST = _config.text("RAMPART_HOST", "127.0.0.1")
+RAMPART_PORT = _config.whole_number("RAMPART_PORT", 8000, 1, 65535)
+RAMPART_WEB_WORKERS = _config.whole_number("RAMPART_WEB_WORKERS", 1, 1, 64)
+RAMPART_WEB_THREADS = _config.whole_number("RAMPART_WEB_THREADS", 8, 2, 256)
+RAMPART_PUBLIC_URL = _config.text("RAMPART_PUBLIC_URL").rstrip("/")
+_public = urlsplit(RAMPART_PUBLIC_URL)
+if RAMPART_PUBLIC_URL and (_public.scheme not in ("http", "https") or not _public.hostname):
+    raise ImproperlyConfigured("RAMPART_PUBLIC_URL: not an http(s) address")
+_secure = _public.scheme == "https"
+
+DEBUG = _config.flag("DEBUG")
+ALLOWED_HOSTS = _config.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+if _public.hostname:
+    ALLOWED_HOSTS.append(_public.hostname)
+    CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+RAMPART_TRUSTED_PROXIES = _config.networks("RAMPART_TRUSTED_PROXIES")
+
+# Secrets.
+
+SECRET_KEY = _config.secret("SECRET_KEY")
+if len(SECRET_KEY) < 40:
+    raise ImproperlyConfigured("SECRET_KEY: at least 40 characters are needed")
+try:
+    RAMPART_ARGUMENT_KEYS = fernet_keys(_config.secret("RAMPART_ARGUMENT_KEYS"))
+except ValueError as error:
+    raise ImproperlyConfigured(f"RAMPART_ARGUMENT_KEYS: {error}") from None
+
+# Rules.
+
+RAMPART_TOOL_MODULES = _config.words("RAMPART_TOOL_MODULES")
+RAMPART_UNRULED_WRITES = _config.choice(
+    "RAMPART_UNRULED_WRITES", "allow", ("allow", "hold", "deny")
+)
+RAMPART_APPROVAL_TTL = _config.duration("RAMPART_APPROVAL_TTL", "24h")
+RAMPART_RESULT_RETENTION = _config.duration("RAMPART_RESULT_RETENTION", "24h")
+RAMPART_SYNC_WAIT_SECONDS = _config.whole_number("RAMPART_SYNC_WAIT_SECONDS", 20, 0, 60)
+RAMPART_MAX_PENDING_PER_KEY = _config.whole_number("RAMPART_MAX_PENDING_PER_KEY", 100, 1, 100_000)
+RAMPART_MAX_KEY_LIFETIME = _config.duration("RAMPART_MAX_KEY_LIFETIME", "365d")
+
+# Stores.
+
+DATABASES = {"default": database(_config.secret("DATABASE_URL", ""), RAMPART_VAR)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+REDIS_URL = _config.secret("REDIS_URL", "")
+
+# Celery. Messages hold ids only; nothing but JSON is read.
+
+_BROKER = RAMPART_VAR / "broker"
+CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {"socket_connect_timeout": 1, "socket_timeout": 5}
+    if REDIS_URL
+    else {
+        "data_folder_in": str(_BROKER / "messages"),
+        "data_folder_out": str(_BROKER / "messages"),
+        "control_folder": str(_BROKER / "control"),
+        "polling_interval": 0.02,
+    }
+)
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_SERIALIZER = "json"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_CREATE_MISSING_QUEUES = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = bool(REDIS_URL)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE_FILENAME = str(RAMPART_VAR / "celerybeat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    "upkeep": {"task": "approvals.upkeep", "schedule": 2.0, "options": {"expires": 10}},
+}
+
+# Django.
+
+INSTALLED_APPS = [
+    "rampart.apps.RampartAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "audit",
+    "tools",
+    "approvals",
+    "rampart.apps.RampartConfig",
+]
+MIDDLEWARE = [
+    "rampart.middleware.RequestIdMiddleware",
+    "rampart.middleware.SecurityHeadersMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "rampart.urls"
+WSGI_APPLICATION = "rampart.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "rampart" / "static"]
+WHITENOISE_USE_FINDERS = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20
+
+# The browser's side.
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600
+CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _secure
+SECURE_HSTS_SECONDS = 31_536_000 if _secure else 0
+SECURE_CSP = {
+    "default-src": ["'self'"],
+    "img-src": ["'self'", "data:"],
+    "object-src": ["'none'"],
+    "base-uri": ["'none'"],
+    "form-action": ["'self'"],
+    "frame-ancestors": ["'none'"],
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "tools.authentication.KeyAuthentication",
+        "tools.authentication.PersonAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["rampart.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rampart.parsers.AlwaysJSON",
+    "DEFAULT_PAGINATION_CLASS": "rampart.pagination.OpaqueCursor",
+    "EXCEPTION_HANDLER": "rampart.problems.handle",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"django.request": {"level": "ERROR"}},
+}

@@ -1,0 +1,27 @@
+"""Every address: the API below /api/v1, the admin below /admin."""
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
+
+from rampart import health, problems
+
+api: list[URLPattern | URLResolver] = [
+    path("health", health.health),
+    path("ready", health.ready),
+    path("", include("approvals.urls")),
+    path("", include("tools.urls")),
+    path("", include("audit.urls")),
+]
+
+urlpatterns = [
+    path("api/v1/", include(api)),
+    path("admin/", admin.site.urls),
+    path("problems/<slug:code>", problems.explain),
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+]
+
+handler400 = "rampart.problems.bad_request"
+handler403 = "rampart.problems.permission_denied"
+handler404 = "rampart.problems.not_found"
+handler500 = "rampart.problems.server_error"

@@ -1,0 +1,13 @@
+"""The web server's entry: REST and admin."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rampart.settings")
+
+application = get_wsgi_application()
+
+from rampart.startup import refuse_errors  # noqa: E402 - the applications must be loaded first
+
+refuse_errors()

@@ -1,0 +1,44 @@
+"""How much a run may use: frozen, named profiles, each with its reason."""
+
+from dataclasses import asdict, dataclass, fields
+
+from sandbox.protocol import LARGEST_FRAME
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one run. Sizes are bytes of compact UTF-8 JSON."""
+
+    grace_seconds: float = 1.0
+    """From SIGTERM to SIGKILL."""
+
+    result_bytes: int = 1024 * 1024
+    """A longer result ends as `OutputLimit`: half a JSON document is worth nothing."""
+
+    job_bytes: int = 4 * 1024 * 1024
+    """A longer job is refused before anything starts."""
+
+    error_characters: int = 4096
+    """The part of an exception's message that is kept."""
+
+    warm_calls: int = 1000
+    """Calls after which a warm process is replaced, so that what a tool leaks stays small."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) <= 0:
+                raise ValueError(f"{field.name} must be positive")
+        if max(self.job_bytes, self.result_bytes) > LARGEST_FRAME:
+            raise ValueError(f"a job or result has at most {LARGEST_FRAME} bytes")
+
+    def as_json(self) -> dict[str, float | int]:
+        return asdict(self)
+
+
+STANDARD = Limits()
+"""For every tool unless its owner says otherwise: results a model can still read."""
+
+TESTS_ONLY = Limits(
+    grace_seconds=0.2, result_bytes=4096, job_bytes=4096, error_characters=64, warm_calls=3
+)
+"""Never in production: so small that a test reaches each bound at once."""

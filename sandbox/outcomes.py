@@ -1,0 +1,60 @@
+"""What became of a run: a frozen value, never an exception."""
+
+import signal
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    SUCCESS = "success"
+    """The tool answered with a JSON value."""
+
+    ERROR = "error"
+    """The tool raised, or answered with something that is not JSON."""
+
+    TIMEOUT = "timeout"
+    """The deadline passed; everything the tool started is gone."""
+
+    KILLED = "killed"
+    """The process died, or its answer was too large or none of ours."""
+
+    CANCELLED = "cancelled"
+    """The caller no longer wanted the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    status: Status
+    data: Any = None
+    error: str = ""
+    error_type: str = ""
+    signal: int | None = None
+    seconds: float = 0.0
+    max_rss_bytes: int | None = None
+    """The largest resident size of a fresh process; a warm one is not measured per call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a process ended, as the kernel told the process that waited for it."""
+
+    status: int
+    """The wait status: negative for a signal, otherwise the exit code."""
+    max_rss_bytes: int
+
+    @property
+    def signal(self) -> int | None:
+        return -self.status if self.status < 0 else None
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return f"the tool's process exited with {self.status} and gave no answer"
+        return f"the tool's process died of {_signal_name(self.signal)}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no name
+        return f"signal {number}"

@@ -1,0 +1,1 @@
+"""Tools to play with and to copy from."""

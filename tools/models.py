@@ -1,0 +1,136 @@
+"""What the database knows of tools and keys. Code is never named here, only tools by name."""
+
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from audit.models import local_now
+
+
+class Tool(models.Model):
+    """A tool that code has defined at some time; the switch that operators hold."""
+
+    name = models.CharField(max_length=200, unique=True)
+    enabled = models.BooleanField(
+        default=True, help_text="Off: every call is refused and queued ones do not start."
+    )
+    present = models.BooleanField(default=True, help_text="Whether the code defines it now.")
+    current = models.ForeignKey(
+        "ToolVersion", null=True, on_delete=models.PROTECT, related_name="+", editable=False
+    )
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ToolVersion(models.Model):
+    """One definition of a tool: approvals are given for a version, never for a name."""
+
+    tool = models.ForeignKey(Tool, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    schema_hash = models.CharField(max_length=32)
+    definition = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["tool", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["tool", "number"], name="one_tool_version_per_number"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tool} v{self.number}"
+
+
+class EmergencyStop(models.Model):
+    """The kill switch for all tools: one row, there while the stop is engaged."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    reason = models.CharField(max_length=400)
+    engaged_by = models.CharField(max_length=200, editable=False)
+    engaged_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = "emergency stop"
+        verbose_name_plural = "emergency stop"
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_emergency_stop")]
+
+    def __str__(self) -> str:
+        return f"all tools stopped: {self.reason}"
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """Keys, by what they are good for."""
+
+    def usable(self, now: datetime) -> "ApiKeyQuerySet":
+        """Neither revoked nor expired, and the owner is active."""
+        alive = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
+        return self.filter(alive, revoked_at__isnull=True, owner__is_active=True)
+
+
+class ApiKey(models.Model):
+    """A service's credential. Only a digest of it is kept; its visible start finds the row."""
+
+    prefix = models.CharField(max_length=32, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    lineage = models.UUIDField(
+        default=uuid4,
+        editable=False,
+        db_index=True,
+        help_text="One caller: a key and those it was rotated from or to.",
+    )
+    actor = models.CharField(max_length=200, help_text="The name that the ledger shows.")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="api_keys"
+    )
+    scopes = models.JSONField(default=list, help_text='Such as ["orders.read", "refunds.*"].')
+    tools = models.JSONField(default=list, blank=True, help_text="Only these tools; empty: all.")
+    cidrs = models.JSONField(default=list, blank=True, help_text="Only from these networks.")
+    rate_tier = models.CharField(
+        max_length=40, blank=True, help_text="A limit on all its calls, such as 600/minute."
+    )
+    created_at = models.DateTimeField(default=local_now, editable=False)
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-created_at"]
+        permissions = [("rotate_apikey", "Can rotate API keys")]
+
+    def __str__(self) -> str:
+        return f"{self.prefix} ({self.actor})"
+
+    def describe(self) -> dict[str, Any]:
+        """What the commands print of a key; never the secret."""
+        return {
+            "prefix": self.prefix,
+            "actor": self.actor,
+            "owner": self.owner.get_username(),
+            "scopes": self.scopes,
+            "tools": self.tools,
+            "cidrs": self.cidrs,
+            "rate_tier": self.rate_tier,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "revoked_at": self.revoked_at,
+            "last_used_at": self.last_used_at,
+        }
+
+
+class RateWindow(models.Model):
+    """The recent calls of one bucket, for deployments without Redis; locked while counted."""
+
+    bucket = models.CharField(max_length=300, primary_key=True)
+    hits = models.JSONField(default=list)
+    expires_at = models.DateTimeField(db_index=True)

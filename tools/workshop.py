@@ -1,0 +1,36 @@
+"""This process's workshop: the processes in which tools run."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+
+from sandbox.outcomes import Outcome
+from sandbox.process import Workshop
+from tools.definition import ToolDefinition
+
+
+@cache
+def workshop() -> Workshop:
+    """The workshop with this deployment's tools; its processes start when first needed."""
+    return Workshop("tools.running:run", [*settings.RAMPART_TOOL_MODULES, "tools.prepared"])
+
+
+def run_tool(
+    tool: ToolDefinition,
+    arguments: Mapping[str, Any],
+    *,
+    fresh: bool,
+    on_tick: Callable[[], bool] | None = None,
+    on_progress: Callable[[Any], None] | None = None,
+) -> Outcome:
+    """Run the tool once on frozen arguments, in a process of its own or in a warm one."""
+    job = {"tool": tool.name, "arguments": dict(arguments)}
+    return workshop().run(
+        job,
+        timeout=tool.timeout_seconds,
+        fresh=fresh,
+        on_tick=on_tick,
+        on_progress=on_progress,
+    )
