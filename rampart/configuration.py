@@ -138,4 +138,5 @@ def database(url: str, var: Path) -> dict[str, Any]:
         config.setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
     else:
         raise ImproperlyConfigured("DATABASE_URL names neither PostgreSQL nor SQLite")
+    config["TEST"] = {"NAME": str(var / "test.sqlite3") if engine.endswith("sqlite3") else None}
     return config | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}

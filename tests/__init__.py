@@ -1,0 +1,1 @@
+"""The tests mirror the rooms; `python -m tests.everything` runs them all on real servers."""

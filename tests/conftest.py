@@ -1,0 +1,202 @@
+"""One cast for all tests: an owner whose agent calls, a reviewer, a stranger; and their tools."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection, connections
+from django.test import TransactionTestCase
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+
+from approvals import execution
+from approvals.models import Approval, Invocation
+from audit import append_only
+from tools import catalogue, identity
+from tools.key_cabinet import create_key
+from tools.models import ApiKey
+
+pytest_plugins = ["tests.stack"]
+
+REVIEWER_PERMISSIONS = (
+    "decide_approval", "view_approval", "view_invocation", "view_event", "view_tool",
+    "change_tool", "view_apikey", "add_apikey", "rotate_apikey",
+)  # fmt: skip
+
+_flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
+
+
+def _flush_with_the_ledger_open(self: TransactionTestCase) -> None:
+    """Emptying the tables between tests is what the ledger's triggers are there to stop."""
+    append_only.remove(connection)
+    _flush(self)
+    append_only.install(connection)
+
+
+TransactionTestCase._fixture_teardown = _flush_with_the_ledger_open  # type: ignore[attr-defined]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `postgres` are left out on SQLite."""
+    from django.conf import settings
+
+    if "postgresql" in settings.DATABASES["default"]["ENGINE"]:
+        return
+    skip = pytest.mark.skip(reason="needs PostgreSQL")
+    for item in items:
+        if "postgres" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    """No test sees another's keys or switches in the process's memory."""
+    identity.forget_all()
+    catalogue.forget()
+    yield
+    identity.forget_all()
+    catalogue.forget()
+
+
+@pytest.fixture
+def tools_synced(db: None) -> None:
+    """The tools of this process are on record."""
+    catalogue.sync(by="test")
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    """The person who answers for the agent's key."""
+    return _person("owner")
+
+
+@pytest.fixture
+def reviewer(db: None) -> User:
+    """A person who may decide."""
+    return _person("reviewer", *REVIEWER_PERMISSIONS)
+
+
+@pytest.fixture
+def stranger(db: None) -> User:
+    """A person who may sign in and do nothing."""
+    return _person("stranger")
+
+
+def _person(name: str, *permissions: str) -> User:
+    user = User.objects.create_user(name, password=f"{name}-password", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    return User.objects.get(pk=user.pk)
+
+
+def as_person(user: User) -> APIClient:
+    """The API as a signed-in person, whose browser sends the CSRF token where it must."""
+    client = APIClient()
+    client.force_login(user)
+    return client
+
+
+@dataclass
+class Agent:
+    """A service with a key."""
+
+    row: ApiKey
+    key: str
+
+    @property
+    def client(self) -> APIClient:
+        client = APIClient()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {self.key}")
+        return client
+
+    def invoke(
+        self, tool: str, /, *, headers: dict[str, str] | None = None, **arguments: Any
+    ) -> Response:
+        """Call a tool and don't wait for a worker."""
+        return self.post(tool, {"arguments": arguments}, headers=headers)
+
+    def post(self, tool: str, body: Any, *, headers: dict[str, str] | None = None) -> Response:
+        """Post a body to a tool."""
+        given = {"Prefer": "respond-async", **(headers or {})}
+        answer: Response = self.client.post(
+            f"/api/v1/tools/{tool}/invoke", body, format="json", headers=given
+        )
+        return answer
+
+    def get(self, path: str) -> Response:
+        answer: Response = self.client.get(f"/api/v1/{path}")
+        return answer
+
+
+MakeAgent = Callable[..., Agent]
+
+
+@pytest.fixture
+def make_agent(tools_synced: None, owner: User) -> MakeAgent:
+    """Makes agents; by default they belong to the owner and may do everything in the kit."""
+
+    def make(actor: str = "agent", scopes: tuple[str, ...] = ("kit.*",), **options: Any) -> Agent:
+        row, key = create_key(
+            actor=actor, scopes=scopes, owner=options.pop("owner", owner), by="test", **options
+        )
+        return Agent(row, key)
+
+    return make
+
+
+@pytest.fixture
+def agent(make_agent: MakeAgent) -> Agent:
+    """The agent."""
+    return make_agent()
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """A file in which tools leave a line for each effect."""
+    path = tmp_path / "trace"
+    path.touch()
+    return path
+
+
+def effects(trace: Path) -> list[str]:
+    """The lines that tools have left."""
+    return trace.read_text().splitlines()
+
+
+def work() -> None:
+    """What the workers would do now: run everything that is queued."""
+    for row in Invocation.objects.filter(status="queued").order_by("id"):
+        execution.run(row.pk)
+
+
+def held(agent: Agent, trace: Path, **arguments: Any) -> Approval:
+    """A call of `guarded_trace` that waits for a person."""
+    answer = agent.invoke("guarded_trace", path=str(trace), **arguments)
+    assert answer.status_code == 202, answer.content
+    return Approval.objects.with_everything().get(pk=answer.json()["approval_id"])
+
+
+def at_once(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """Do something in so many threads at the same instant, each with a database connection."""
+    barrier, results = threading.Barrier(count), [None] * count
+
+    def body(number: int) -> None:
+        try:
+            barrier.wait(30)
+            results[number] = act(number)
+        except BaseException as error:
+            results[number] = error  # type: ignore[call-overload]
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=body, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    assert not failures, failures[:3]
+    return results
