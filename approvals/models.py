@@ -124,6 +124,11 @@ class Invocation(models.Model):
     def __str__(self) -> str:
         return f"{self.tool_name} {self.id}"
 
+    def known_without_approval(self) -> "Invocation":
+        """The same row, which need not look for an approval: it was never held."""
+        self._meta.get_field("approval").set_cached_value(self, None)
+        return self
+
     @property
     def decision_record(self) -> "Approval | None":
         """The approval of a call that was held, or None."""

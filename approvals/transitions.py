@@ -83,7 +83,7 @@ def enter_finished(action: Action, ending: Ending, attempts: int) -> Invocation:
     for name, value in _ending_columns(ending, action.visit.redactor, local_now()).items():
         setattr(row, name, value)
     _tell(row, EventName.INVOCATION_FINISHED, beside=[row], redactor=action.visit.redactor)
-    return row
+    return row.known_without_approval()
 
 
 def enter_running(action: Action) -> Invocation:
@@ -352,7 +352,13 @@ def ask_to_stop(row: Invocation, *, by: str) -> bool:
             .update(cancel_requested_at=now())
         )
         if asked:
-            _tell(row, EventName.INVOCATION_CANCELLED, actor=by, reason="cancel_requested")
+            _tell(
+                row,
+                EventName.INVOCATION_CANCELLED,
+                actor=by,
+                reason="cancel_requested",
+                event_id=new_id(),
+            )
     return bool(asked)
 
 

@@ -6,7 +6,8 @@ two forms of the same value are made here first: `recordable`, to be read by peo
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,9 @@ JSON = Any
 
 LARGEST_EXACT_INTEGER = 2**53 - 1
 TAG = "\x00"
+DEEPEST_RECORDED = 100
+"""Levels of nesting that the ledger keeps; deeper values are only said to be there."""
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def canonical_text(value: JSON) -> str:
@@ -26,31 +30,34 @@ def canonical_text(value: JSON) -> str:
     return rfc8785.dumps(value).decode()
 
 
-def recordable(value: Any) -> JSON:
+def recordable(value: Any, depth: int = 0) -> JSON:
     """The value as the ledger keeps it: any Python value becomes plain, storable JSON.
 
     NUL and lone surrogates can be stored by no database and are shown as U+2400 and U+FFFD;
-    integers beyond 2**53 - 1, decimals and non-finite floats are written as strings.
+    integers beyond 2**53 - 1, decimals and non-finite floats are written as strings. Nothing
+    that a tool may come up with makes it fail.
     """
+    if depth > DEEPEST_RECORDED:
+        return "[nested too deeply]"
     match value:
         case None | bool():
             return value
         case str():
             return storable_text(value)
         case int():
-            return int(value) if abs(value) <= LARGEST_EXACT_INTEGER else str(value)
+            return int(value) if abs(value) <= LARGEST_EXACT_INTEGER else _digits(value)
         case float():
             return float(value) if math.isfinite(value) else str(value)
         case Mapping():
-            return {storable_text(str(key)): recordable(item) for key, item in value.items()}
+            return {_shown(key, str): recordable(item, depth + 1) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [recordable(item) for item in value]
+            return [recordable(item, depth + 1) for item in value]
         case datetime():
             return rfc3339(value)
         case Decimal() | UUID() | date() | time():
             return str(value)
         case _:
-            return storable_text(repr(value))
+            return _shown(value, repr)
 
 
 def exact(value: JSON) -> JSON:
@@ -75,14 +82,34 @@ def exact(value: JSON) -> JSON:
 
 def rfc3339(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds: `2026-01-31T12:00:00.000000Z`."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    try:
+        moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
+    except OverflowError:
+        return moment.isoformat()  # The first or last day of all: it has no form in UTC.
+    return f"{moment.isoformat(timespec='microseconds')}Z"
 
 
 def storable_text(text: str) -> str:
     """The text without what PostgreSQL and SQLite cannot store."""
     if text.isascii() and "\x00" not in text:
         return text
-    return text.replace("\x00", "\u2400").encode(errors="replace").decode()
+    return SURROGATE.sub("\ufffd", text.replace("\x00", "\u2400"))
+
+
+def _shown(value: Any, show: Callable[[Any], str]) -> str:
+    """What Python shows for a value; its class where it can't even show itself."""
+    try:
+        return storable_text(show(value))
+    except Exception:
+        return f"[{type(value).__name__}]"
+
+
+def _digits(number: int) -> str:
+    """In hex where Python refuses decimal digits, above 4300 of them."""
+    try:
+        return str(number)
+    except ValueError:
+        return hex(number)
 
 
 def _escaped(key: str) -> str:

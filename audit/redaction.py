@@ -4,11 +4,12 @@ Two things are hidden: every value under a secret name, at any depth, and every 
 where the text of such a value turns up again, such as an error message or a result.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from audit.canonical import JSON, recordable
+from audit.canonical import JSON, canonical_text, recordable
 
 REDACTED = "[REDACTED]"
 
@@ -59,8 +60,9 @@ class Redactor:
                 }
             case list():
                 return [self._hide(item) for item in value]
-            case int() | float() if not isinstance(value, bool) and str(value) in self.values:
-                return REDACTED
+            case int() | float() if self.values and not isinstance(value, bool):
+                written = canonical_text(value)
+                return value if self.text(written) == written else REDACTED
             case _:
                 return value
 
@@ -79,7 +81,7 @@ def _secrets_in(value: Any, names: frozenset[str]) -> Iterator[str]:
 
 
 def _texts_in(value: Any) -> Iterator[str]:
-    """Every scalar below a secret name, as the text that it would be written as."""
+    """Every scalar below a secret name, in each form in which it may be written."""
     if isinstance(value, Mapping):
         for item in value.values():
             yield from _texts_in(item)
@@ -87,5 +89,11 @@ def _texts_in(value: Any) -> Iterator[str]:
         for item in value:
             yield from _texts_in(item)
     elif value is not None and not isinstance(value, bool):
-        yield str(value)
-        yield str(recordable(value))
+        plain = recordable(value)
+        yield from (str(value), str(plain), repr(value).strip("'\""), _unquoted(json.dumps(plain)))
+        if not isinstance(plain, str):
+            yield canonical_text(plain)
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if text.startswith('"') else text

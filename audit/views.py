@@ -1,6 +1,6 @@
 """The API of the ledger: a requester's own lines, or all of them by scope or permission."""
 
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from audit.canonical import rfc3339
+from audit.canonical import rfc3339, storable_text
 from audit.models import Event
 
 OWN, ALL, PERMISSION = "audit.read", "audit.read_all", "audit.view_event"
@@ -40,7 +40,7 @@ class EventListView(GenericAPIView[Event]):
         events = readable_events(self.request.user)
         for name, column in PLAIN_FILTERS.items():
             if name in params:
-                events = events.filter(**{column: params[name]})
+                events = events.filter(**{column: storable_text(params[name])})
         if "invocation" in params:
             events = events.filter(invocation_id=_uuid(params["invocation"]))
         if "since" in params:
@@ -103,8 +103,8 @@ def _moment(text: str) -> datetime:
     """RFC 3339 with an offset; a `+` that a query string turned into a space is put back."""
     try:
         moment = parse_datetime(text.replace(" ", "+"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise BadFilter("since and until are RFC 3339 times with a zone")
-    return moment
+        if moment is not None and moment.tzinfo is not None:
+            return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        pass
+    raise BadFilter("since and until are RFC 3339 times with a zone")

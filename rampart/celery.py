@@ -1,9 +1,11 @@
 """The Celery application: `celery -A rampart worker` and `celery -A rampart beat`."""
 
 import os
+import sys
 
 from celery import Celery
 from celery.signals import celeryd_init
+from django.core.management.base import SystemCheckError
 
 from rampart.startup import refuse_errors
 
@@ -16,5 +18,11 @@ app.autodiscover_tasks()
 
 @celeryd_init.connect
 def start_sound_or_not_at_all(**kwargs: object) -> None:
-    """A worker with a wrong tool definition must not take work."""
-    refuse_errors()
+    """A worker with a wrong tool definition must not take work.
+
+    Celery only logs an exception of a signal's receiver, and would go on; SystemExit ends it.
+    """
+    try:
+        refuse_errors()
+    except SystemCheckError as error:
+        sys.exit(f"rampart: {error}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import environ
 from cryptography.fernet import Fernet
@@ -24,10 +25,14 @@ class Configuration:
     def __init__(self, env: environ.Env) -> None:
         self.env = env
 
+    def _given(self, name: str, default: str = "") -> str:
+        """The variable as it stands: django-environ would take `$x` for the variable x."""
+        return str(self.env.ENVIRON.get(name, default))
+
     def read(self, name: str, default: str, parse: Callable[[str], T]) -> T:
         """The variable, or its default, through `parse`; ValueError names the variable."""
         try:
-            return parse(self.env.str(name, default=default).strip())
+            return parse(self._given(name, default).strip())
         except ValueError as error:
             raise ImproperlyConfigured(f"{name}: {error}") from None
 
@@ -37,7 +42,7 @@ class Configuration:
 
     def secret(self, name: str, default: str | None = None) -> str:
         """A secret, from NAME or from the file that NAME_FILE names, never from both."""
-        given, file = self.env.str(name, default=""), self.env.str(f"{name}_FILE", default="")
+        given, file = self._given(name), self._given(f"{name}_FILE")
         if given and file:
             raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: keep one")
         if file:
@@ -45,6 +50,17 @@ class Configuration:
         if not given and default is None:
             raise ImproperlyConfigured(f"{name} is not set: `make run` makes one, see README")
         return given or default or ""
+
+    def address(self, name: str) -> str:
+        """An http(s) address without a slash at its end, or nothing."""
+
+        def parse(text: str) -> str:
+            parts = urlsplit(text)
+            if text and (parts.scheme not in ("http", "https") or not parts.hostname):
+                raise ValueError(f"{text!r} is not an http(s) address")
+            return text.rstrip("/")
+
+        return self.read(name, "", parse)
 
     def whole_number(self, name: str, default: int, least: int, most: int) -> int:
         """A whole number within bounds."""
@@ -85,6 +101,16 @@ class Configuration:
         return self.read(
             name, default, lambda text: [ipaddress.ip_network(part) for part in _words(text)]
         )
+
+
+def fill_in(env: environ.Env, file: Path) -> None:
+    """Set from the file what the environment sets neither by NAME nor by NAME_FILE."""
+    before = set(env.ENVIRON)
+    if file.exists():
+        env.read_env(str(file))
+    for name in set(env.ENVIRON) - before:
+        if f"{name}_FILE" in before:
+            del env.ENVIRON[name]
 
 
 def parse_duration(text: str) -> timedelta:

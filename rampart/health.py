@@ -3,23 +3,43 @@
 import logging
 import os
 from collections.abc import Callable
+from functools import wraps
 
 import redis
 from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 
+from rampart import problems
 from tools.workshop import workshop
 
 log = logging.getLogger(__name__)
 
+READING = ("GET", "HEAD")
 
+
+def _for_reading(view: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """The view for GET and HEAD; anything else is a problem."""
+
+    @csrf_exempt
+    @wraps(view)
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.method in READING:
+            return view(request)
+        return problems.method_not_allowed(request, READING)
+
+    return answer
+
+
+@_for_reading
 def health(request: HttpRequest) -> JsonResponse:
     """`GET /health`: the process serves. It asks nothing of anybody else."""
     return JsonResponse({"status": "ok"})
 
 
+@_for_reading
 def ready(request: HttpRequest) -> JsonResponse:
     """`GET /ready`: whether calls would be carried out, part by part; 503 if any would not."""
     checks = {name: "ok" if _passes(check) else "failed" for name, check in CHECKS.items()}

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 LARGEST_BODY = 2**20
 """Bytes."""
 DEEPEST = 64
-"""Levels of nesting."""
+"""Arrays and objects within each other."""
 
 
 class BodyTooLarge(APIException):
@@ -99,7 +99,7 @@ def _finite(text: str) -> float:
 
 
 def _check(value: Any, depth: int) -> None:
-    if depth > DEEPEST:
+    if depth == DEEPEST and isinstance(value, dict | list):
         raise RecursionError
     match value:
         case str():

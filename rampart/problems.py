@@ -4,6 +4,7 @@ Every answer of 4xx or 5xx that is not a tool's result comes from here.
 """
 
 import logging
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -14,10 +15,10 @@ from django.core.exceptions import (
     SuspiciousOperation,
     TooManyFieldsSent,
 )
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, DataError, InterfaceError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
-from django.views import defaults
+from django.views import csrf, defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -78,6 +79,7 @@ PLAIN_EXCEPTIONS: dict[type[Exception], tuple[int, str]] = {
     RequestDataTooBig: (413, "body_too_large"),
     TooManyFieldsSent: (400, "bad_request"),
     SuspiciousOperation: (400, "bad_request"),
+    DataError: (400, "bad_request"),  # Such as NUL in a filter: no text in PostgreSQL holds it.
     DatabaseError: (503, "database_unavailable"),
     InterfaceError: (503, "database_unavailable"),
 }
@@ -190,6 +192,20 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     if _is_api(request):
         return _as_problem(request, 403, "permission_denied")
     return defaults.permission_denied(request, exception)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 from the CSRF middleware."""
+    if _is_api(request):
+        return _as_problem(request, 403, "csrf_failed")
+    return csrf.csrf_failure(request, reason)
+
+
+def method_not_allowed(request: HttpRequest, allowed: Iterable[str]) -> HttpResponse:
+    """405, for views that are not REST framework's."""
+    response = _as_problem(request, 405, "method_not_allowed")
+    response["Allow"] = ", ".join(allowed)
+    return response
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

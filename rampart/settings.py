@@ -6,14 +6,13 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from rampart.configuration import Configuration, database, fernet_keys
+from rampart.configuration import Configuration, database, fernet_keys, fill_in
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 _env = environ.Env()
 RAMPART_VAR = Path(_env.str("RAMPART_VAR", default="var")).absolute()
-if (RAMPART_VAR / "secrets.env").exists():
-    _env.read_env(str(RAMPART_VAR / "secrets.env"))
+fill_in(_env, RAMPART_VAR / "secrets.env")
 _config = Configuration(_env)
 
 # Where it serves.
@@ -22,10 +21,8 @@ RAMPART_HOST = _config.text("RAMPART_HOST", "127.0.0.1")
 RAMPART_PORT = _config.whole_number("RAMPART_PORT", 8000, 1, 65535)
 RAMPART_WEB_WORKERS = _config.whole_number("RAMPART_WEB_WORKERS", 1, 1, 64)
 RAMPART_WEB_THREADS = _config.whole_number("RAMPART_WEB_THREADS", 8, 2, 256)
-RAMPART_PUBLIC_URL = _config.text("RAMPART_PUBLIC_URL").rstrip("/")
+RAMPART_PUBLIC_URL = _config.address("RAMPART_PUBLIC_URL")
 _public = urlsplit(RAMPART_PUBLIC_URL)
-if RAMPART_PUBLIC_URL and (_public.scheme not in ("http", "https") or not _public.hostname):
-    raise ImproperlyConfigured("RAMPART_PUBLIC_URL: not an http(s) address")
 _secure = _public.scheme == "https"
 
 DEBUG = _config.flag("DEBUG")
@@ -161,6 +158,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "rampart.problems.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _secure

@@ -72,13 +72,14 @@ class Slot:
         return self._reader.is_empty and not waiting.poll(0)
 
     def start_child(self, *, warm: bool) -> None:
+        self.ending = None
         mine, theirs = socket.socketpair()
         try:
             self._ask_for_child(theirs, warm)
         except BaseException:
             mine.close()
             raise
-        self._channel, self.ending = mine, None
+        self._channel = mine
 
     def take_reports(self) -> None:
         """Note what the keeper has said since."""
@@ -209,9 +210,13 @@ class Crew:
     def end_child(self, slot: Slot, grace: float, *, willing: bool) -> None:
         """End what runs in a slot; a keeper that fails to (stopped, say) is killed with it."""
         if not slot.end_child(grace, willing=willing) and not slot.is_gone:
-            with self._lock, contextlib.suppress(OSError):
-                protocol.send(self._control, {"do": "drop", "slot": slot.number})
+            self.drop(slot)
             slot.wait_for_keeper_end()
+
+    def drop(self, slot: Slot) -> None:
+        """Have the zygote kill a keeper with all below it: a stopped one sees no slot close."""
+        with self._lock, contextlib.suppress(OSError):
+            protocol.send(self._control, {"do": "drop", "slot": slot.number})
 
     def close(self) -> None:
         """End the zygote and all below it. A run under way in another thread ends as killed."""

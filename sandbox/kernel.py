@@ -6,6 +6,7 @@ import signal
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -13,6 +14,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, whatever its session."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def gain_no_rights() -> None:
+    """Have setuid programs run without their owner's rights, here and in every descendant.
+
+    Otherwise a tool could become a process that its keeper may not kill.
+    """
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def die_with(parent: int) -> None:

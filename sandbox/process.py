@@ -128,7 +128,7 @@ class Workshop:
             if not slot.has_child:
                 slot.start_child(warm=warm)
         except BaseException:
-            slot.is_gone = True
+            crew.drop(slot)
             crew.give_back(slot)
             raise
         return crew, slot

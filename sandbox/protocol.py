@@ -18,7 +18,7 @@ LARGEST_FRAME = 64 * 1024 * 1024
 """The most that is read where the sender is trusted; elsewhere the caller gives a smaller cap."""
 
 _HEADER = struct.Struct(">I")
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
 _DESCRIPTOR_BYTES = array("i").itemsize
 
 

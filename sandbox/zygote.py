@@ -25,6 +25,7 @@ def main(descriptor: int, server: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     hold_back_deaths()
     kernel.adopt_orphans()
+    kernel.gain_no_rights()
     environment = dict(os.environ)  # before any module can add to it
     control = socket.socket(fileno=descriptor)
     try:

@@ -101,7 +101,18 @@ def _plain(value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Number) and not isinstance(value, bool) and math.isfinite(value)
+    """A finite number; `math.isfinite` fails on integers and decimals beyond a float's range."""
+    match value:
+        case bool():
+            return False
+        case int():
+            return True
+        case float():
+            return math.isfinite(value)
+        case Decimal():
+            return value.is_finite()
+        case _:
+            return False
 
 
 def _compare_numbers(operator: Operator, actual: Any, threshold: Number) -> bool:
@@ -147,19 +158,22 @@ def _contains(actual: Any, part: Any) -> bool:
     if isinstance(actual, str) and isinstance(part, str):
         return part in actual
     if isinstance(actual, list | tuple | set | frozenset):
-        return part in actual
+        return part in list(actual)
     raise Incomparable
 
 
 def _matches(actual: Any, pattern: str) -> bool:
     if not isinstance(actual, str):
         raise Incomparable
-    return re2.search(pattern, actual, options=_REGEX_OPTIONS) is not None
+    try:
+        return re2.search(pattern, actual, options=_REGEX_OPTIONS) is not None
+    except UnicodeEncodeError:
+        raise Incomparable from None
 
 
 def _compiles(pattern: Any) -> bool:
     try:
         re2.compile(pattern, options=_REGEX_OPTIONS)
-    except (re2.error, TypeError):
+    except (re2.error, TypeError, UnicodeEncodeError):
         return False
     return True

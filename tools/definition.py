@@ -9,6 +9,7 @@ tool's module has been read to its end. Either way a wrong definition stops the 
 import hashlib
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -17,7 +18,7 @@ from typing import Any, Protocol, TypeVar, get_type_hints, overload
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from audit.canonical import canonical_text, exact
+from audit.canonical import canonical_text, exact, recordable
 from tools.conditions import Condition, Operator
 from tools.errors import OutputValidationError, ToolRegistrationError
 from tools.limits import RateLimit
@@ -33,6 +34,8 @@ class Decorator(Protocol):
 
 
 NOTE = "__rampart__"
+NAME = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+"""What MCP and a path of the API take for a tool's name."""
 EXECUTION_MODES = {"thread": False, "subprocess": True}
 
 
@@ -77,7 +80,7 @@ class Draft:
     description: str | None = None
     scope: str | None = None
     always_approve: bool = False
-    conditions: dict[str, Any] = field(default_factory=dict)
+    conditions: list[tuple[str, Any]] = field(default_factory=list)
     redacts: set[str] = field(default_factory=set)
     rate_limit: RateLimit | None = None
     policies: list[PolicyCheck] = field(default_factory=list)
@@ -180,7 +183,7 @@ def _decorators_of(
             yield isolated_process()
     if needed is not None:
         yield scope(needed)
-    if approval:
+    if approval is not None and approval is not False:
         yield require_approval(**(approval if isinstance(approval, Mapping) else {}))
 
 
@@ -203,7 +206,7 @@ def require_approval(*functions: Function, **conditions: Any) -> Function | Deco
 
     def note(draft: Draft) -> None:
         draft.always_approve |= not conditions
-        draft.conditions |= conditions
+        draft.conditions += conditions.items()
 
     if not functions:
         return _noting(note)
@@ -213,9 +216,10 @@ def require_approval(*functions: Function, **conditions: Any) -> Function | Deco
 
 def redact(names: Iterable[str]) -> Decorator:
     """Hide these keys, at any depth and in any case, wherever the call is written down."""
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    said = tuple(names)
+    if isinstance(names, str) or not all(isinstance(name, str) for name in said):
         raise ToolRegistrationError("@redact takes a list of names")
-    return _noting(lambda draft: draft.redacts.update(names))
+    return _noting(lambda draft: draft.redacts.update(said))
 
 
 def rate_limit(expression: str) -> Decorator:
@@ -287,7 +291,9 @@ def isolated_process(
     grants = Grants(bool(network), _paths(read), _paths(write)) if jailed else None
 
     def note(draft: Draft) -> None:
-        draft.isolated, draft.grants = True, grants or draft.grants
+        draft.isolated = True
+        if grants is not None:
+            draft.say_once("grants", grants, "isolated_process")
 
     if function is None:
         return _noting(note)
@@ -366,6 +372,8 @@ class ToolDefinition:
     def build(cls, draft: Draft, default_timeout: float) -> "ToolDefinition":
         """Judge the draft as a whole; ToolRegistrationError says what is wrong."""
         name = draft.name or draft.function.__name__
+        if not NAME.fullmatch(name):
+            raise ToolRegistrationError(f"the name {name!r} is not 1 to 128 of A-Z a-z 0-9 . _ -")
         try:
             hints = get_type_hints(draft.function, include_extras=True)
             arguments = arguments_model(name, draft.function, hints)
@@ -393,7 +401,7 @@ class ToolDefinition:
             isolated=draft.isolated,
             grants=draft.grants,
             requires_idempotency_key=draft.requires_idempotency_key,
-            secrets=draft.secrets,
+            secrets=tuple(sorted(set(draft.secrets))),
         )
 
     @property
@@ -463,7 +471,7 @@ class ToolDefinition:
     @cached_property
     def schema_hash(self) -> str:
         """A digest of everything that an approval relies on."""
-        grants = asdict(self.grants) if self.grants else None
+        grants = recordable(asdict(self.grants)) if self.grants else None
         return _short_digest([self.public_schema, grants, list(self.secrets)])
 
     def _policies(self) -> dict[str, Any]:
@@ -486,10 +494,10 @@ class ToolDefinition:
 
 
 def _conditions(
-    tool_name: str, said: Mapping[str, Any], model: type[BaseModel]
+    tool_name: str, said: Iterable[tuple[str, Any]], model: type[BaseModel]
 ) -> tuple[Condition, ...]:
     parameters = {info.alias for info in model.model_fields.values()}
-    rules = tuple(_condition(name, value, parameters) for name, value in said.items())
+    rules = tuple(_condition(name, value, parameters) for name, value in said)
     for rule in rules:
         if rule.field not in parameters:
             raise ToolRegistrationError(

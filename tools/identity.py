@@ -6,7 +6,7 @@ a revocation is felt at once where it was made and within half a second everywhe
 
 import ipaddress
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -100,7 +100,15 @@ class Caller:
         return None if self.may_come_from(address) else "key_not_allowed_here"
 
 
-_remembered: dict[str, tuple[float, Caller]] = {}
+@dataclass(slots=True)
+class _Memory:
+    """Callers by prefix, each with the time until which it holds; `changes` counts forgettings."""
+
+    callers: dict[str, tuple[float, Caller]] = field(default_factory=dict)
+    changes: int = 0
+
+
+_memory = _Memory()
 
 
 def identify(text: str, address: str) -> Caller:
@@ -122,31 +130,39 @@ def identify(text: str, address: str) -> Caller:
 
 def forget(prefix: str) -> None:
     """Drop what this process remembers of a key, because it has just changed."""
-    _remembered.pop(prefix, None)
+    _memory.changes += 1
+    _memory.callers.pop(prefix, None)
 
 
 def forget_all() -> None:
     """Drop all that this process remembers."""
-    _remembered.clear()
+    _memory.changes += 1
+    _memory.callers.clear()
 
 
 def _find(prefix: str) -> Caller | None:
-    now = time.monotonic()
-    until, caller = _remembered.get(prefix, (0.0, None))
+    now, changes = time.monotonic(), _memory.changes
+    until, remembered = _memory.callers.get(prefix, (0.0, None))
     if now < until:
-        return caller
+        return remembered
     row = ApiKey.objects.select_related("owner").filter(prefix=prefix).first()
     if row is None:
         return None
-    if len(_remembered) >= MOST_REMEMBERED:
-        _remembered.clear()
     caller = Caller.of(row)
-    _remembered[prefix] = (now + SECONDS_REMEMBERED, caller)
+    if changes == _memory.changes:  # Else the row may be older than what was just forgotten.
+        _remember(caller, now + SECONDS_REMEMBERED)
     return caller
+
+
+def _remember(caller: Caller, until: float) -> None:
+    if len(_memory.callers) >= MOST_REMEMBERED:
+        _memory.callers.clear()
+    _memory.callers[caller.prefix] = (until, caller)
 
 
 def _note_use(caller: Caller, now: datetime) -> None:
     """Write `last_used_at` at most once a minute."""
     if caller.last_used_at is None or now - caller.last_used_at > LAST_USED_EVERY:
         ApiKey.objects.filter(pk=caller.key_id).update(last_used_at=now)
-        forget(caller.prefix)
+        until, _ = _memory.callers.get(caller.prefix, (0.0, None))
+        _remember(replace(caller, last_used_at=now), until)

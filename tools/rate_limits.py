@@ -6,6 +6,7 @@ the limit's length do more than its count pass. If the store fails, LimiterUnava
 and the caller is refused: a limit that can't be checked is reached.
 """
 
+import hashlib
 import math
 import time
 from dataclasses import dataclass
@@ -49,13 +50,18 @@ def bucket_of(limit: RateLimit, *, tool: str, actor: str, lineage: str) -> str:
 
 def take(limit: RateLimit, bucket: str) -> Exceeded | None:
     """Count one call, or say why it may not pass. A refused call is not counted."""
-    where = f"{bucket}:{limit.count}/{limit.seconds}"
+    where = _short(f"{bucket}:{limit.count}/{limit.seconds}")
     retry_at = (
         _take_from_redis(limit, where) if settings.REDIS_URL else _take_from_row(limit, where)
     )
     if retry_at is None:
         return None
     return Exceeded(limit, max(1, math.ceil(retry_at - time.time())))
+
+
+def _short(bucket: str) -> str:
+    """The bucket's name if it fits its column, else a digest of it."""
+    return bucket if len(bucket) <= 300 else hashlib.sha256(bucket.encode()).hexdigest()
 
 
 @cache

@@ -39,6 +39,7 @@ class Registry:
             return
         try:
             built = ToolDefinition.build(draft, DEFAULT_TIMEOUT_SECONDS)
+            _ = built.schema_hash  # What can't be written down, such as a default of NaN, shows.
         except Exception as error:
             self.problems.append(f"{label}: {error}")
             return

@@ -350,7 +350,10 @@ def where_descriptors_lead():
 def surroundings():
     with open("/proc/self/environ", errors="replace") as file:
         initial = file.read()
+    with open("/proc/self/status") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file)
     return {
+        "no_new_rights": status["NoNewPrivs"],
         "environ": dict(os.environ),
         "initial": initial,
         "modules": sorted(sys.modules),

@@ -169,6 +169,23 @@ def test_a_zygote_killed_in_mid_run_ends_the_run_and_the_job_is_not_sent_again(
     assert len(notes.read_text().split()) <= 2
 
 
+def test_a_keeper_killed_between_runs_is_replaced_unseen(own_workshop, processes):
+    own_workshop.check()
+    (keeper,) = processes.below(zygote_of(own_workshop))
+    os.kill(keeper, signal.SIGKILL)
+    processes.eventually(lambda: not processes.is_running(keeper))
+    assert own_workshop.run({"do": "echo", "value": 1}, timeout=LONG).data == 1
+
+
+def test_a_keeper_that_does_not_answer_is_replaced_and_killed(own_workshop, processes, monkeypatch):
+    own_workshop.check()
+    (keeper,) = processes.below(zygote_of(own_workshop))
+    os.kill(keeper, signal.SIGSTOP)
+    monkeypatch.setattr("sandbox.crew._ANSWER_SECONDS", 2.0)
+    assert own_workshop.run({"do": "echo", "value": 1}, timeout=LONG).data == 1
+    processes.eventually(lambda: not processes.is_running(keeper))
+
+
 def test_an_end_told_along_with_the_start_is_not_overlooked():
     ours, keepers = socket.socketpair()
     with keepers:

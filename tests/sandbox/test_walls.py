@@ -70,6 +70,7 @@ def test_the_child_leads_a_session_of_its_own_and_is_as_python_starts(workshop):
     assert seen["pid"] == seen["sid"] == seen["group"]
     assert seen["core"] == [0, 0]
     assert seen["threads"] == 1
+    assert seen["no_new_rights"] == "1"
     assert seen["blocked"] == []
 
 

@@ -1,0 +1,234 @@
+"""The worker's half, and what happens when a worker or a message is lost."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from django.contrib.auth.models import User
+from django.db import OperationalError
+from pytest import MonkeyPatch
+from pytest_django import Settings
+
+from approvals import dispatch, execution, pipeline, transitions, upkeep, vault, waiting
+from approvals.errors import StaleTransition, UnreadableArguments
+from approvals.models import Invocation
+from audit.models import Event
+from tests.approvals.test_deciding import decide
+from tests.conftest import Agent, as_person, effects, held, work
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.feature("X2")
+def test_a_message_that_got_lost_is_sent_again_within_ten_seconds(
+    agent: Agent, trace: Path, monkeypatch: MonkeyPatch
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(dispatch, "send", lambda row: sent.append(row.pk) or True)
+    agent.invoke("leave_trace", path=str(trace))
+    row = Invocation.objects.get()
+    asked = row.created_at
+    assert upkeep.send_unsent(asked + timedelta(seconds=3)) == 0
+    assert upkeep.send_unsent(asked + timedelta(seconds=6)) == 1
+    assert sent[-1] == row.pk
+    row.refresh_from_db()
+    assert row.dispatch_after is not None
+    assert row.dispatch_after > asked + timedelta(seconds=4)
+
+
+def test_messages_are_sent_again_ever_more_rarely(agent: Agent, trace: Path) -> None:
+    agent.invoke("leave_trace", path=str(trace))
+    waits = []
+    for _ in range(8):
+        row = Invocation.objects.get()
+        before = transitions.now()
+        transitions.note_dispatch(row)
+        row.refresh_from_db()
+        assert row.dispatch_after is not None
+        waits.append(round((row.dispatch_after - before).total_seconds()))
+    assert waits == [4, 8, 16, 32, 64, 120, 120, 120]
+
+
+@pytest.mark.feature("X2")
+def test_a_broker_that_is_down_costs_nothing_but_time(
+    agent: Agent, trace: Path, monkeypatch: MonkeyPatch
+) -> None:
+    def down(*_: object, **__: object) -> None:
+        raise ConnectionError("no broker")
+
+    monkeypatch.setattr(dispatch.current_app, "send_task", down)
+    answer = agent.invoke("leave_trace", path=str(trace))
+    assert answer.status_code == 202
+    work()
+    assert effects(trace) == ["ran"]
+
+
+def test_two_messages_for_one_call_run_it_once(agent: Agent, trace: Path) -> None:
+    agent.invoke("leave_trace", path=str(trace))
+    row = Invocation.objects.get()
+    execution.run(row.pk)
+    execution.run(row.pk)
+    assert effects(trace) == ["ran"]
+
+
+def test_a_claim_of_a_call_that_was_claimed_is_stale(agent: Agent, trace: Path) -> None:
+    agent.invoke("leave_trace", path=str(trace))
+    first, second = Invocation.objects.get(), Invocation.objects.get()
+    transitions.claim(first, transitions.now())
+    with pytest.raises(StaleTransition):
+        transitions.claim(second, transitions.now())
+    assert Event.objects.filter(event="invocation:started").count() == 1
+
+
+def _claimed(agent: Agent, tool: str, trace: Path) -> Invocation:
+    agent.invoke(tool, path=str(trace), go=str(trace))
+    row = transitions.claim(Invocation.objects.get(), transitions.now())
+    Invocation.objects.update(lease_expires_at=transitions.now())
+    return row
+
+
+def test_a_lost_worker_leaves_an_honest_unknown(agent: Agent, trace: Path) -> None:
+    row = _claimed(agent, "waits_for", trace)
+    assert upkeep.settle_lost(transitions.now()) == 1
+    ended = agent.get(f"invocations/{row.pk}").json()
+    assert (ended["status"], ended["error_type"]) == ("unknown", "OutcomeUnknown")
+    work()
+    assert effects(trace) == []
+    with pytest.raises(StaleTransition):
+        transitions.finish(row, transitions.Ending("success", 1), execution.Redactor.over({}), 1)
+    assert Event.objects.newest_first()[0].event == "invocation:lost"
+
+
+def test_a_lost_idempotent_call_is_run_again_and_its_first_worker_writes_nothing(
+    agent: Agent, trace: Path
+) -> None:
+    row = _claimed(agent, "may_repeat", trace)
+    assert upkeep.settle_lost(transitions.now()) == 1
+    work()
+    assert Invocation.objects.get().status == "success"
+    assert transitions.renew_lease(row) is False
+    with pytest.raises(StaleTransition):
+        transitions.finish(row, transitions.Ending("error"), execution.Redactor.over({}), 1)
+
+
+def test_an_approved_idempotent_call_that_was_lost_is_not_asked_for_again(
+    agent: Agent, trace: Path, reviewer: User, settings: Settings
+) -> None:
+    settings.RAMPART_UNRULED_WRITES = "hold"
+    answer = agent.invoke("may_repeat", path=str(trace), go=str(trace)).json()
+    approval = pipeline.fresh_approval(answer["approval_id"])
+    decide(reviewer, approval)
+    transitions.claim(Invocation.objects.get(), transitions.now())
+    Invocation.objects.update(lease_expires_at=transitions.now())
+    upkeep.settle_lost(transitions.now())
+    work()
+    assert Invocation.objects.get().status == "success"
+
+
+def test_a_running_call_is_cancelled_by_asking_its_worker(
+    agent: Agent, trace: Path, monkeypatch: MonkeyPatch
+) -> None:
+    answer = agent.invoke("waits_for", path=str(trace), go=f"{trace}.go").json()
+    url = f"/api/v1/invocations/{answer['invocation_id']}/cancel"
+
+    def cancelled_by_then(row: Invocation) -> bool:
+        agent.client.post(url)
+        return transitions.renew_lease(row)
+
+    monkeypatch.setattr(execution, "_still_wanted", cancelled_by_then)
+    work()
+    ended = agent.get(f"invocations/{answer['invocation_id']}").json()
+    assert (ended["status"], ended["error_type"]) == ("cancelled", "Cancelled")
+    assert "done" not in effects(trace)
+    assert agent.client.post(url).status_code == 409
+
+
+def test_an_outcome_is_written_as_soon_as_the_database_is_back(
+    agent: Agent, trace: Path, monkeypatch: MonkeyPatch
+) -> None:
+    agent.invoke("leave_trace", path=str(trace))
+    whole, failures = transitions.finish, iter([OperationalError("gone"), None])
+
+    def flaky(*arguments: object) -> object:
+        if error := next(failures, None):
+            raise error
+        return whole(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(transitions, "finish", flaky)
+    monkeypatch.setattr(execution, "close_old_connections", lambda: None)
+    work()
+    assert (Invocation.objects.get().status, effects(trace)) == ("success", ["ran"])
+
+
+def test_arguments_wait_encrypted_and_keys_rotate(
+    agent: Agent, trace: Path, settings: Settings
+) -> None:
+    held(agent, trace, text="a secret text")
+    row = Invocation.objects.get()
+    assert b"a secret text" not in bytes(row.arguments_sealed or b"")
+    old, new = settings.RAMPART_ARGUMENT_KEYS, Fernet.generate_key().decode()
+    settings.RAMPART_ARGUMENT_KEYS = [new, *old]
+    assert vault.unseal(row.arguments_sealed or b"")["text"] == "a secret text"
+    settings.RAMPART_ARGUMENT_KEYS = [new]
+    with pytest.raises(UnreadableArguments):
+        vault.unseal(row.arguments_sealed or b"")
+
+
+def test_a_call_whose_arguments_cannot_be_read_is_void(
+    agent: Agent, trace: Path, settings: Settings
+) -> None:
+    agent.invoke("leave_trace", path=str(trace))
+    settings.RAMPART_ARGUMENT_KEYS = [Fernet.generate_key().decode()]
+    work()
+    row = Invocation.objects.get()
+    assert (row.status, row.reason, effects(trace)) == ("void", "arguments_unreadable", [])
+
+
+def test_the_raw_result_is_kept_for_its_time_and_redacted_afterwards(
+    agent: Agent, trace: Path
+) -> None:
+    answer = agent.invoke("pay", path=str(trace), amount=1, card_number="4111222233334444").json()
+    work()
+    where = f"invocations/{answer['invocation_id']}"
+    assert agent.get(where).json()["data"]["card"] == "4111222233334444"
+    Invocation.objects.update(result_expires_at=transitions.now())
+    assert agent.get(where).json()["data"]["card"] == "[REDACTED]"
+    assert transitions.drop_keepsakes(transitions.now()) == 1
+    assert Invocation.objects.get().result_sealed is None
+
+
+@pytest.mark.feature("E29")
+def test_a_wait_ends_with_the_time_and_says_so(agent: Agent, trace: Path) -> None:
+    answer = agent.post(
+        "guarded_trace", {"arguments": {"path": str(trace)}}, headers={"Prefer": "wait=1"}
+    )
+    assert (answer.status_code, answer["Preference-Applied"]) == (202, "wait=1")
+    assert int(answer["Retry-After"]) > 0
+    assert answer["Location"] == f"/api/v1/invocations/{answer.json()['invocation_id']}"
+    assert agent.get(f"invocations/{answer.json()['invocation_id']}?wait=x").status_code == 400
+
+
+def test_only_half_of_the_threads_wait(agent: Agent, trace: Path, settings: Settings) -> None:
+    row_id = held(agent, trace).invocation_id
+    waiting._places.cache_clear()
+    settings.RAMPART_WEB_THREADS = 2
+    with waiting._place() as first, waiting._place() as second:
+        assert (first, second) == (True, False)
+        assert waiting.wait_until(lambda: None, row_id, 30) is None
+    waiting._places.cache_clear()
+
+
+def test_queues_follow_the_risk() -> None:
+    queues = [dispatch.queue_of(name) for name in ("echo", "waits_for", "destroy", "no such tool")]
+    assert queues == ["default", "isolated", "destructive", "default"]
+
+
+@pytest.mark.feature("X3")
+def test_progress_is_kept(agent: Agent, trace: Path, reviewer: User) -> None:
+    Path(f"{trace}.go").touch()
+    answer = agent.invoke("waits_for", path=str(trace), go=f"{trace}.go").json()
+    work()
+    ended = agent.get(f"invocations/{answer['invocation_id']}").json()
+    assert (ended["status"], ended["progress"]) == ("success", {"stage": "waiting"})
+    assert as_person(reviewer).get(f"/api/v1/invocations/{answer['invocation_id']}").json()
