@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 export RAMPART_VAR ?= var
-export RAMPART_TOOL_MODULES ?= tools.examples.demo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: run test check lint types lock clean
@@ -20,7 +19,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 	@touch $@ .venv/run.stamp
 
 run: .venv/run.stamp
-	@python -m rampart.initialise "$(RAMPART_VAR)"
+	@python -m rampart.initialise "$(RAMPART_VAR)" RAMPART_TOOL_MODULES=tools.examples.demo
 	@python manage.py migrate --verbosity 0
 	@python manage.py sync_tools
 	@python manage.py load_demo

@@ -46,6 +46,7 @@ BADGES: dict[str, tuple[str, str]] = {
 
 GRAVE = frozenset({"destructive", "money_movement", "changes_permissions"})
 NEXT_LOOKED_AT = 20
+MOST_EVENTS = 200
 
 
 def badge(row: Approval | Invocation) -> str:
@@ -231,6 +232,8 @@ class ApprovalAdmin(Window):
             "approval": approval,
             "row": row,
             "sentence": sentence,
+            "arguments": in_order(row),
+            "seconds_left": int((approval.expires_at - local_now()).total_seconds()),
             "badge": badge(approval),
             "call_badge": badge(row),
             "effects": effects_of(row),
@@ -340,6 +343,13 @@ def effects_of(row: Invocation) -> list[tuple[str, bool]]:
     return effects or [("side effects not declared", True)]
 
 
+def in_order(row: Invocation) -> dict[str, Any]:
+    """The arguments in the order in which the tool names its parameters."""
+    named = list(row.tool_version.definition.get("input_schema", {}).get("properties", {}))
+    given = row.arguments or {}
+    return {name: given[name] for name in [*named, *given] if name in given}
+
+
 def timeline_of(row: Invocation) -> QuerySet[Event]:
     """The ledger's lines about this call, oldest first."""
-    return Event.objects.filter(invocation_id=row.pk).order_by("id")
+    return Event.objects.filter(invocation_id=row.pk).order_by("id")[:MOST_EVENTS]

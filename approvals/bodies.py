@@ -116,7 +116,7 @@ def preference(request: Request) -> Preference:
         return Preference(Patience(0.0), "respond-async")
     if match := WAIT.search(asked):
         seconds = min(int(match[1]), LONGEST_WAIT)
-        return Preference(Patience(seconds, seconds), f"wait={seconds}")
+        return Preference(Patience(seconds, for_people=True), f"wait={seconds}")
     return Preference(Patience(settings.RAMPART_SYNC_WAIT_SECONDS), None)
 
 

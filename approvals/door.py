@@ -130,7 +130,11 @@ def validated(visit: Visit) -> Action | Refusal:
             fields=tuple(_fault(item) for item in error.errors(include_input=False)),
         )
     except Exception as error:
-        fault = {"path": "", "message": f"the arguments have no JSON form: {type(error).__name__}"}
+        fault = {
+            "path": "",
+            "type": "no_json_form",
+            "message": f"the arguments have no JSON form: {type(error).__name__}",
+        }
         message = "tool arguments failed validation"
         return Refusal("validation_error", "InputValidationError", message, fields=(fault,))
     return action

@@ -1,7 +1,7 @@
 """A call, the decision about it, and who said what. Status is written in `transitions` alone."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -126,7 +126,8 @@ class Invocation(models.Model):
 
     def known_without_approval(self) -> "Invocation":
         """The same row, which need not look for an approval: it was never held."""
-        self._meta.get_field("approval").set_cached_value(self, None)
+        relation = cast("models.OneToOneRel", self._meta.get_field("approval"))
+        relation.set_cached_value(self, None)
         return self
 
     @property

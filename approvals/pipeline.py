@@ -23,6 +23,7 @@ from approvals.states import ApprovalStatus, InvocationStatus, is_final
 from audit import ledger
 from audit.events import EventName
 from audit.models import local_now
+from audit.redaction import Redactor
 from sandbox.errors import SandboxUnavailable
 from tools import registry
 from tools.definition import ToolDefinition
@@ -36,10 +37,10 @@ DECIDE = "approvals.decide_approval"
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How many seconds a caller waits for a run, and for a person."""
+    """How many seconds a caller waits for a run, and whether for a person too."""
 
-    for_run: float
-    for_decision: float = 0.0
+    seconds: float
+    for_people: bool = False
 
 
 # Agents.
@@ -109,7 +110,7 @@ def _refuse(visit: Visit, refusal: Refusal) -> Answer:
             request_id=visit.call.request_id,
             source=visit.call.source,
             key_prefix=visit.caller.prefix,
-            redactor=visit.redactor,
+            redactor=_hiding_the_unknown(visit, refusal),
         )
     except DatabaseError:
         if refusal.status != "unavailable":
@@ -118,11 +119,22 @@ def _refuse(visit: Visit, refusal: Refusal) -> Answer:
     return Answer(refusal=refusal, visit=visit, audit_id=str(event.pk))
 
 
+def _hiding_the_unknown(visit: Visit, refusal: Refusal) -> Redactor:
+    """Arguments that the tool does not know are recorded without their values.
+
+    A secret under a misspelt name is a secret still.
+    """
+    unknown = [fault["path"] for fault in refusal.fields if fault["type"] == "extra_forbidden"]
+    if not unknown:
+        return visit.redactor
+    names = [path.rpartition(".")[2] for path in unknown]
+    return Redactor.over(visit.call.arguments, [*visit.tool.redacts, *names])
+
+
 def _replay(visit: Visit, row: Invocation, patience: Patience) -> Answer:
     """An earlier call's answer, told in the ledger once it is an outcome."""
     if not is_final(row.status):
-        if row.status != InvocationStatus.HELD:
-            row = _when_final(row, patience.for_run)
+        row = _waited_for(row, patience)
         return Answer(row, replayed=is_final(row.status))
     ledger.record(
         EventName.INVOCATION_REPLAYED,
@@ -171,12 +183,7 @@ def _hold(action: Action, reason: str, patience: Patience) -> Answer:
         message = "too many of your calls wait for a person already"
         return _refuse(action.visit, Refusal("rate_limited", "RateLimited", message, 60))
     row = Invocation.objects.select_related("approval__resolved_by").get(pk=approval.invocation_id)
-    if patience.for_decision:
-        row = waiting.wait_until(
-            lambda: _moved(row.pk, InvocationStatus.HELD), row.pk, patience.for_decision
-        ) or _again(row.pk)
-        row = _when_final(row, patience.for_run)
-    return Answer(row)
+    return Answer(_waited_for(row, patience))
 
 
 def _runs_inline(tool: ToolDefinition) -> bool:
@@ -200,7 +207,7 @@ def _run_inline(action: Action) -> Answer:
 def _run_by_worker(action: Action, patience: Patience) -> Answer:
     row = transitions.enter_queued(action)
     transaction.on_commit(lambda: dispatch.send(row))
-    return Answer(_when_final(row, patience.for_run))
+    return Answer(_waited_for(row, patience))
 
 
 def _beaten(visit: Visit, patience: Patience) -> Answer:
@@ -223,6 +230,13 @@ def when_moved(row: Invocation, seconds: float) -> Invocation:
         moved = waiting.wait_until(lambda: _moved(row.pk, InvocationStatus.HELD), row.pk, seconds)
         return moved or _again(row.pk)
     return _when_final(row, seconds)
+
+
+def _waited_for(row: Invocation, patience: Patience) -> Invocation:
+    """The call at its end, as far as the caller's patience goes."""
+    if row.status == InvocationStatus.HELD and not patience.for_people:
+        return row
+    return _when_final(row, patience.seconds)
 
 
 def _when_final(row: Invocation, seconds: float) -> Invocation:

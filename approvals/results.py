@@ -9,7 +9,7 @@ from approvals import vault
 from approvals.door import Refusal, Visit
 from approvals.errors import UnreadableArguments
 from approvals.models import Approval, Invocation
-from approvals.states import InvocationStatus, api_word
+from approvals.states import InvocationStatus, api_word, is_final
 from audit.canonical import rfc3339
 from audit.models import local_now
 
@@ -69,7 +69,7 @@ class Answer:
     def body(self) -> dict[str, Any]:
         """The JSON that the caller gets."""
         if self.invocation is not None:
-            return describe(self.invocation, replayed=self.replayed)
+            return describe(self.invocation, raw=True, replayed=self.replayed)
         return self._refused()
 
     def _refused(self) -> dict[str, Any]:
@@ -87,14 +87,14 @@ class Answer:
         return body | ({"fields": list(self.refusal.fields)} if self.refusal.fields else {})
 
 
-def describe(row: Invocation, *, replayed: bool = False) -> dict[str, Any]:
-    """An invocation as its caller reads it: raw data while that is kept, redacted afterwards."""
+def describe(row: Invocation, *, raw: bool, replayed: bool = False) -> dict[str, Any]:
+    """An invocation as it is read: by its caller `raw` while that is kept, else redacted."""
     approval = row.decision_record
     error_type, error = _error(row)
     held = row.status == InvocationStatus.HELD
     own = invocation_url(row)
     return _shape(api_word(row.status), row.tool_name) | {
-        "data": data_of(row),
+        "data": data_of(row) if raw else row.result,
         "error": error,
         "error_type": error_type,
         "audit_id": _text(row.audit_id),
@@ -113,7 +113,7 @@ def describe(row: Invocation, *, replayed: bool = False) -> dict[str, Any]:
         "links": {
             "self": own,
             "approval": approval_url(approval) if approval else None,
-            "cancel": f"{own}/cancel",
+            "cancel": None if is_final(row.status) else f"{own}/cancel",
         },
     }
 

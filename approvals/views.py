@@ -68,7 +68,7 @@ class InvocationListView(GenericAPIView[Invocation]):
 
     def get(self, request: Request) -> Response:
         rows = self.paginate_queryset(self.get_queryset())
-        return self.get_paginated_response([describe(row) for row in rows or []])
+        return self.get_paginated_response([_read(self.request, row) for row in rows or []])
 
     def get_queryset(self) -> QuerySet[Invocation]:
         rows = own_invocations(self.request)
@@ -88,7 +88,7 @@ class InvocationView(APIView):
     def get(self, request: Request, invocation_id: UUID) -> Response:
         row = _found(own_invocations(request).filter(pk=invocation_id).first())
         row = pipeline.when_moved(row, bodies.wait_of(request))
-        return Response(describe(row))
+        return Response(_read(request, row))
 
 
 class InvocationCancelView(APIView):
@@ -200,7 +200,12 @@ def _cancelled(request: Request, row: Invocation) -> Response:
     by = who.actor if isinstance(who, Caller) else who.get_username()
     if not pipeline.cancel(row, by=by):
         raise Conflict("the call has ended already", code="already_final")
-    return Response(describe(pipeline.when_moved(row, 0)))
+    return Response(_read(request, pipeline.when_moved(row, 0)))
+
+
+def _read(request: Request, row: Invocation) -> dict[str, Any]:
+    """The invocation for who asks: only its caller gets the raw result."""
+    return describe(row, raw=isinstance(requester(request), Caller))
 
 
 def _response(answer: Answer, preference_applied: str | None) -> Response:

@@ -5,6 +5,7 @@ two forms of the same value are made here first: `recordable`, to be read by peo
 `exact`, to be compared; the second keeps apart what the first may write alike.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -28,6 +29,11 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 def canonical_text(value: JSON) -> str:
     """The canonical text of a value that `recordable` or `exact` has made."""
     return rfc8785.dumps(value).decode()
+
+
+def value_of(text: str) -> JSON:
+    """The value of a canonical text. An integer beyond 2**53 - 1 can only have been a float."""
+    return json.loads(text, parse_int=_integer)
 
 
 def recordable(value: Any, depth: int = 0) -> JSON:
@@ -110,6 +116,11 @@ def _digits(number: int) -> str:
         return str(number)
     except ValueError:
         return hex(number)
+
+
+def _integer(text: str) -> int | float:
+    number = int(text)
+    return number if abs(number) <= LARGEST_EXACT_INTEGER else float(number)
 
 
 def _escaped(key: str) -> str:

@@ -10,7 +10,3 @@ class LedgerError(Exception):
 
 class LedgerIsAppendOnly(LedgerError):
     """An event is written once; it is never changed and never deleted."""
-
-
-class LedgerUnavailable(LedgerError):
-    """The ledger could not be written, so what depends on it must not happen."""

@@ -4,19 +4,18 @@ PostgreSQL's jsonb rewrites what it is given (1e22 comes back as an integer), an
 rewritten values would not match; so the text itself is stored, the same on every database.
 """
 
-import json
 from typing import Any
 
 from django.db import models
 
-from audit.canonical import JSON, canonical_text
+from audit.canonical import JSON, canonical_text, value_of
 
 
 class CanonicalJSONField(models.TextField):  # type: ignore[type-arg]
     """JSON stored as RFC 8785 text; give it what `recordable` has made."""
 
     def from_db_value(self, value: str | None, *_: Any) -> JSON:
-        return None if value is None else json.loads(value)
+        return None if value is None else value_of(value)
 
     def to_python(self, value: JSON) -> JSON:
         return value

@@ -36,11 +36,10 @@ def marked(text: str) -> SafeString:
     return format_html_join("", "{}", ((piece,) for piece in _pieces(text)))
 
 
-def findings(text: str) -> list[str]:
+def findings(text: str) -> Iterator[str]:
     """What `marked` would mark, each kind once."""
-    hidden = [token(char)[1:-1] for char in sorted(hidden_in(text))]
-    mixed = [f"{word[:40]} ({note})" for word, note in suspicious_words(text)]
-    return hidden + mixed
+    yield from (token(char)[1:-1] for char in sorted(hidden_in(text)))
+    yield from (f"{word[:40]} ({note})" for word, note in suspicious_words(text))
 
 
 @lru_cache(maxsize=4096)
@@ -67,12 +66,11 @@ CONTROL_NAMES = {"\x00": "NULL", "\x08": "BACKSPACE", "\r": "CARRIAGE RETURN", "
 """The controls that people try; Unicode gives controls no names."""
 
 
-def suspicious_words(text: str) -> list[tuple[str, str]]:
+def suspicious_words(text: str) -> Iterator[tuple[str, str]]:
     """The words that may be read as others, with what is odd about them; each once."""
-    if text.isascii():
-        return []
-    words = dict.fromkeys(match[0] for match in WORD.finditer(text) if not match[0].isascii())
-    return [(word, note) for word in words if (note := oddity(word))]
+    if not text.isascii():
+        words = dict.fromkeys(match[0] for match in WORD.finditer(text) if not match[0].isascii())
+        yield from ((word, note) for word in words if (note := oddity(word)))
 
 
 def oddity(word: str) -> str:

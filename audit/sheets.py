@@ -7,6 +7,7 @@ is given: beyond some rows or some depth the rest is written as indented JSON.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from audit.canonical import JSON
 from audit.plain_text import findings, marked, visible
@@ -17,6 +18,7 @@ FOLD_ABOVE = 4096
 LONGEST_LABEL = 120
 MOST_ROWS = 200
 DEEPEST = 5
+MOST_WARNINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Row:
     @property
     def warnings(self) -> list[str]:
         """What is hidden or looks alike in it; a reader of a folded value would miss it."""
-        return [visible(warning) for warning in findings(self.text or "")[:20]]
+        return [visible(warning) for warning in islice(findings(self.text or ""), MOST_WARNINGS)]
 
 
 def sheet(value: JSON) -> list[Row]:

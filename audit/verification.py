@@ -1,13 +1,12 @@
 """Verification: each event's digest is computed again and compared."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from audit.canonical import canonical_text
+from audit.canonical import canonical_text, value_of
 from audit.fields import CanonicalJSONField
 from audit.models import Event
 
@@ -58,10 +57,10 @@ def _is_as_written(event: Event) -> bool:
     for column in JSON_COLUMNS:
         text = getattr(event, _text_of(column))
         try:
-            value = None if text is None else json.loads(text)
+            value = None if text is None else value_of(text)
             if text is not None and canonical_text(value) != text:
                 return False
-        except (ValueError, RecursionError):
+        except (ValueError, OverflowError, RecursionError):
             return False
         setattr(event, column, value)
     return event.digest == event.computed_digest()

@@ -6,10 +6,13 @@ import sys
 from celery import Celery
 from celery.signals import celeryd_init
 from django.core.management.base import SystemCheckError
+from kombu.transport import TRANSPORT_ALIASES
 
 from rampart.startup import refuse_errors
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rampart.settings")
+
+TRANSPORT_ALIASES["filesystem"] = "rampart.file_broker:Transport"
 
 app = Celery("rampart")
 app.config_from_object("django.conf:settings", namespace="CELERY")

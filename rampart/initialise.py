@@ -1,7 +1,8 @@
-"""Make what a deployment must have before its first start: `python -m rampart.initialise DIR`.
+"""Make what a deployment must have: `python -m rampart.initialise DIR [NAME=VALUE …]`.
 
 Creates the folder, the embedded broker's folders, and `secrets.env` (mode 0600) with fresh
-secrets. What exists is left as it is, so that it can run before every start.
+secrets and the settings named. What exists is left as it is, so that it can run before every
+start.
 """
 
 import os
@@ -12,11 +13,11 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 
 
-def initialise(var: Path) -> None:
-    """Make what is missing below `var`."""
-    for folder in (var, var / "broker", var / "broker" / "messages", var / "broker" / "control"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_once(var / "secrets.env", _secrets())
+def initialise(var: Path, *settings: str) -> None:
+    """Make what is missing below `var`; each of `settings` is a line NAME=VALUE."""
+    for folder in ("", "broker", "broker/messages", "broker/taken", "broker/control"):
+        (var / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_once(var / "secrets.env", _secrets() + "".join(f"{line}\n" for line in settings))
 
 
 def _secrets() -> str:
@@ -47,6 +48,6 @@ def _write_once(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m rampart.initialise DIR")
-    initialise(Path(sys.argv[1]))
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m rampart.initialise DIR [NAME=VALUE …]")
+    initialise(Path(sys.argv[1]), *sys.argv[2:])

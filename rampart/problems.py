@@ -15,7 +15,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
     TooManyFieldsSent,
 )
-from django.db import DatabaseError, DataError, InterfaceError
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.views import csrf, defaults
@@ -35,7 +35,7 @@ CODES: dict[str, str] = {
     "invalid_credentials": "The key is unknown or its secret is wrong.",
     "malformed_credentials": "The credentials cannot be read, or two headers disagree.",
     "key_expired": "The key's time is over; ask its owner for another.",
-    "key_revoked": "The key was revoked; ask its owner for another.",
+    "key_revoked": "The key was revoked, by which the call was made or is to be made.",
     "key_owner_disabled": "The account that owns the key is disabled.",
     "key_not_allowed_here": "The key may be used only from other addresses.",
     "key_required": "Calls are made by services with an API key; people decide.",
@@ -52,7 +52,6 @@ CODES: dict[str, str] = {
     "tool_gone": "The tool is no longer defined.",
     "tool_disabled": "The tool is switched off.",
     "policy_changed": "The tool's rules changed after the call was held.",
-    "key_revoked_since": "The requester's key was revoked after the call was held.",
     "scope_lost": "The requester's key no longer has the scope that the tool needs.",
     "unknown_tool": "No tool has this name.",
     "not_found": "There is nothing here, or nothing of yours.",
@@ -67,7 +66,6 @@ CODES: dict[str, str] = {
     "invalid_idempotency_key": "The idempotency key is empty, too long or not printable.",
     "idempotency_key_mismatch": "The two idempotency headers differ.",
     "bad_request": "The request cannot be read.",
-    "throttled": "Too many requests; see Retry-After.",
     "database_unavailable": "The database does not answer; nothing was done.",
     "internal_error": "Something went wrong on our side; nothing more is known.",
 }
@@ -80,7 +78,7 @@ PLAIN_EXCEPTIONS: dict[type[Exception], tuple[int, str]] = {
     TooManyFieldsSent: (400, "bad_request"),
     SuspiciousOperation: (400, "bad_request"),
     DataError: (400, "bad_request"),  # Such as NUL in a filter: no text in PostgreSQL holds it.
-    DatabaseError: (503, "database_unavailable"),
+    OperationalError: (503, "database_unavailable"),
     InterfaceError: (503, "database_unavailable"),
 }
 

@@ -2,9 +2,17 @@
 
 from django.core import checks
 from django.core.management.base import SystemCheckError
+from django.db import OperationalError
 
 
 def refuse_errors() -> None:
-    """Raise SystemCheckError if a system check finds an error, such as a wrong tool definition."""
-    if errors := [found for found in checks.run_checks() if found.is_serious()]:
-        raise SystemCheckError("\n".join(f"{found.id}: {found.msg}" for found in errors))
+    """Raise SystemCheckError if a system check finds an error, such as a wrong tool definition.
+
+    The database's checks are left out while it does not answer: that is for `/ready` to say.
+    """
+    try:
+        found = checks.run_checks(databases=["default"])
+    except OperationalError:
+        found = checks.run_checks()
+    if errors := [message for message in found if message.is_serious()]:
+        raise SystemCheckError("\n".join(f"{message.id}: {message.msg}" for message in errors))

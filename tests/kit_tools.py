@@ -212,7 +212,7 @@ def writes_and_fails(path: str) -> int:
 @isolated_process
 @timeout(1)
 def hangs_with_children(path: str) -> None:
-    """Hangs beyond its deadline, with a child in a session of its own and one behind a dead fork."""
+    """Hangs beyond its deadline, with a child in its own session and one behind a dead fork."""
     child = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
     )

@@ -70,10 +70,11 @@ class Stack:
             until(self._answers, SECONDS_TO_START, lambda: self.log("web"))
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to a process and its group, and wait for it."""
+        """Send a signal to a process, SIGKILL to its whole group, and wait for it."""
         process = self.processes.pop(name)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, how)
+            send = os.killpg if how is signal.SIGKILL else os.kill
+            send(process.pid, how)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
@@ -131,7 +132,9 @@ class Stack:
         }  # fmt: skip
         answer = session.post(f"{self.base_url}/admin/login/", form)
         assert "sessionid" in session.cookies, answer.text[:500]
-        session.headers |= {"X-CSRFToken": session.cookies["csrftoken"], "Referer": self.base_url}
+        session.headers.update(
+            {"X-CSRFToken": session.cookies["csrftoken"], "Referer": self.base_url}
+        )
         return session
 
     def post(self, path: str, body: Any, key: str, **headers: str) -> Answer:

@@ -1,9 +1,8 @@
 """From a function's signature to the model that its arguments must fit."""
 
-import copy
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
@@ -56,13 +55,7 @@ def _field(name: str, parameter: inspect.Parameter, annotation: Any) -> tuple[An
         raise ToolRegistrationError(f"{name}: *args and **kwargs have no schema")
     if parameter.kind is parameter.POSITIONAL_ONLY:
         raise ToolRegistrationError(f"{name}: a tool is called by argument names")
-    return annotation, _field_info(parameter)
-
-
-def _field_info(parameter: inspect.Parameter) -> FieldInfo:
     if isinstance(parameter.default, FieldInfo):
-        info = copy.copy(parameter.default)
-        info.alias = info.validation_alias = info.serialization_alias = parameter.name
-        return info
+        return Annotated[annotation, parameter.default], Field(alias=parameter.name)
     default = ... if parameter.default is parameter.empty else parameter.default
-    return Field(default, alias=parameter.name)  # type: ignore[no-any-return]
+    return annotation, Field(default, alias=parameter.name)

@@ -243,18 +243,15 @@ def test_signing_in_is_a_line(owner: User) -> None:
 
 @pytest.mark.feature("U1")
 @pytest.mark.parametrize(
-    ("username", "told"),
-    [("owner", "owner"), ("my-secret-password", "unknown user"), ("a\x00b", "unknown user")],
+    ("username", "told"), [("owner", "owner"), ("my-secret-password", "unknown user")]
 )
 def test_a_failed_sign_in_is_a_line_without_what_was_typed(
     username: str, told: str, owner: User
 ) -> None:
     assert sign_in(username, "wrong-secret-password") == 200
-    lines_told = list(Event.objects.all())
-    if lines_told:
-        (line,) = lines_told
-        assert (line.event, line.actor) == (EventName.SIGN_IN_REFUSED, told)
-        assert "secret" not in str(line.metadata)
+    line = Event.objects.get()
+    assert (line.event, line.actor) == (EventName.SIGN_IN_REFUSED, told)
+    assert "secret" not in str(line.metadata)
 
 
 @pytest.mark.feature("U1")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session
 from django.core import serializers
 from django.http import HttpRequest
@@ -189,8 +189,6 @@ def test_an_action_needs_its_permission(
     rows: dict[type, Any],
     stranger: User,
 ) -> None:
-    from django.contrib.auth.models import Permission
-
     stranger.user_permissions.set(
         Permission.objects.filter(codename__in=("view_tool", "view_apikey"))
     )

@@ -1,10 +1,11 @@
 // Refines what the server has written: the page decides just as well without this.
+// It counts from the server's own figure, since the clock of this machine may be wrong.
 (() => {
   "use strict";
-  const buttons = document.querySelector("[data-closes]");
-  const shown = document.querySelector(".countdown time");
-  if (!buttons && !shown) return;
-  const end = Date.parse(buttons ? buttons.dataset.closes : shown.dateTime);
+  const counter = document.querySelector(".countdown[data-seconds]");
+  if (!counter) return;
+  const shown = counter.querySelector("time");
+  const end = performance.now() + Number(counter.dataset.seconds) * 1000;
 
   const words = (seconds) => {
     for (const [unit, word] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
@@ -14,14 +15,14 @@
   };
 
   const refresh = () => {
-    const left = (end - Date.now()) / 1000;
+    const left = (end - performance.now()) / 1000;
     if (left > 0) {
-      if (shown) shown.textContent = words(left);
+      shown.textContent = words(left);
       setTimeout(refresh, Math.min(left * 1000 + 50, 20000));
       return;
     }
-    if (shown) shown.textContent = "now: the time to decide is over";
-    if (buttons) buttons.querySelectorAll("button").forEach((button) => { button.disabled = true; });
+    shown.textContent = "now: the time to decide is over";
+    document.querySelectorAll("[data-closes] button").forEach((button) => { button.disabled = true; });
   };
   refresh();
 })();

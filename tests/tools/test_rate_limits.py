@@ -1,0 +1,230 @@
+"""Limits are exact under load, and a limit that cannot be checked is reached."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from django.db import OperationalError
+from pytest import MonkeyPatch
+from pytest_django import Settings
+
+from tests import servers
+from tests.conftest import Agent, MakeAgent, at_once
+from tools import rate_limits
+from tools.errors import LimiterUnavailable
+from tools.limits import RateLimit
+from tools.models import RateWindow
+from tools.rate_limits import Exceeded, bucket_of, take
+
+pytestmark = pytest.mark.django_db
+
+LIMIT = RateLimit.parse("3/minute/actor")
+
+
+@pytest.fixture(params=["redis", "row"])
+def store(request: pytest.FixtureRequest, settings: Settings) -> str:
+    """Both stores: Redis where the tests have one, and the row on every database."""
+    if request.param == "row":
+        settings.REDIS_URL = ""
+    elif not settings.REDIS_URL:
+        pytest.skip("no Redis here")
+    return str(request.param)
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest) -> str:
+    """A bucket of the test's own: Redis is not emptied between tests."""
+    return f"{request.node.nodeid}:{time.time_ns()}"
+
+
+def refused(results: list[Any]) -> list[Exceeded]:
+    """Those that may not pass."""
+    return [result for result in results if result is not None]
+
+
+@pytest.mark.feature("P4")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("count", [1, 7])
+def test_of_forty_at_once_exactly_as_many_pass_as_may(store: str, bucket: str, count: int) -> None:
+    limit = RateLimit.parse(f"{count}/hour/actor")
+    late = refused(at_once(40, lambda number: take(limit, bucket)))
+    assert len(late) == 40 - count
+    assert all(0 < one.retry_after <= 3600 for one in late)
+
+
+@pytest.mark.feature("P4")
+def test_buckets_are_counted_apart(store: str, bucket: str) -> None:
+    assert refused([take(LIMIT, f"{bucket}:{number % 2}") for number in range(6)]) == []
+    assert take(LIMIT, f"{bucket}:0") is not None
+
+
+def test_a_bucket_may_have_a_long_name(store: str, bucket: str) -> None:
+    limit = RateLimit.parse("1/minute/actor")
+    names = [bucket + "x" * 400 + end for end in ("a", "b")]
+    assert [take(limit, name) is None for name in names * 2] == [True, True, False, False]
+
+
+@pytest.fixture
+def at(settings: Settings, bucket: str, monkeypatch: MonkeyPatch) -> Callable[[float], Any]:
+    """Takes from the row store at a second of its clock: nobody should wait a minute for a test."""
+    settings.REDIS_URL, begin = "", time.time()
+
+    def take_at(second: float) -> Exceeded | None:
+        monkeypatch.setattr(time, "time", lambda: begin + second)
+        return take(LIMIT, bucket)
+
+    return take_at
+
+
+@pytest.mark.feature("P4")
+def test_when_the_window_has_passed_calls_pass_again(at: Callable[[float], Any]) -> None:
+    assert [at(0) for _ in range(3)] == [None] * 3
+    assert at(20) == Exceeded(LIMIT, 40)
+    assert at(59.5) == Exceeded(LIMIT, 1)
+    assert [at(60.5) for _ in range(3)] == [None] * 3
+    assert at(60.5) == Exceeded(LIMIT, 60)
+
+
+@pytest.mark.feature("P4")
+def test_the_window_slides_with_each_call(at: Callable[[float], Any]) -> None:
+    seconds = (0, 30, 50, 59, 61, 62, 90.5)
+    assert [at(second) is None for second in seconds] == [
+        True, True, True, False, True, False, True,
+    ]  # fmt: skip
+
+
+def test_a_refused_call_is_not_counted(settings: Settings, bucket: str) -> None:
+    settings.REDIS_URL = ""
+    for _ in range(5):
+        take(LIMIT, bucket)
+    assert len(RateWindow.objects.get().hits) == LIMIT.count
+
+
+@pytest.mark.feature("P4")
+def test_a_redis_that_is_down_lets_nothing_pass(settings: Settings, bucket: str) -> None:
+    settings.REDIS_URL = f"redis://127.0.0.1:{servers.free_port()}/0"
+    rate_limits._redis_limiter.cache_clear()
+    try:
+        with pytest.raises(LimiterUnavailable):
+            take(LIMIT, bucket)
+    finally:
+        rate_limits._redis_limiter.cache_clear()
+
+
+@pytest.mark.feature("P4")
+@pytest.mark.postgres
+def test_a_redis_that_dies_and_comes_back_is_used_again(settings: Settings, bucket: str) -> None:
+    with servers.redis_server() as (server, url):
+        settings.REDIS_URL = url
+        rate_limits._redis_limiter.cache_clear()
+        try:
+            assert take(LIMIT, bucket) is None
+            server.stop()
+            with pytest.raises(LimiterUnavailable):
+                take(LIMIT, bucket)
+            server.start()
+            assert take(LIMIT, bucket) is None
+        finally:
+            rate_limits._redis_limiter.cache_clear()
+
+
+@pytest.mark.feature("P4")
+def test_a_database_that_fails_lets_nothing_pass(
+    settings: Settings, bucket: str, monkeypatch: MonkeyPatch
+) -> None:
+    """The row's manager is made to fail: a database that dies here would take the test along."""
+    settings.REDIS_URL = ""
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(RateWindow.objects, "bulk_create", fail)
+    with pytest.raises(LimiterUnavailable):
+        take(LIMIT, bucket)
+
+
+@pytest.mark.feature("P4")
+def test_a_limiter_that_is_down_is_503_and_nothing_runs(
+    agent: Agent, settings: Settings, tmp_path: Any
+) -> None:
+    trace = tmp_path / "trace"
+    settings.REDIS_URL = f"redis://127.0.0.1:{servers.free_port()}/0"
+    rate_limits._redis_limiter.cache_clear()
+    try:
+        answer = agent.invoke("once_an_hour", path=str(trace))
+    finally:
+        rate_limits._redis_limiter.cache_clear()
+    assert (answer.status_code, answer.json()["error_type"]) == (503, "LimiterUnavailable")
+    assert not trace.exists()
+
+
+@pytest.mark.feature("P4")
+def test_one_too_many_is_429_with_retry_after(make_agent: MakeAgent, bucket: str) -> None:
+    agent = make_agent(bucket)
+    answers = [agent.invoke("ten_an_hour") for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+    assert 0 < int(answers[-1]["Retry-After"]) <= 3600
+    assert answers[-1].json()["error"] == "rate limit exceeded: 10/hour/user"
+
+
+@pytest.mark.feature("P4")
+@pytest.mark.parametrize(
+    ("scope", "same", "other"),
+    [
+        ("user", ("pay", "ann", "l2"), ("pay", "ben", "l1")),
+        ("actor", ("pay", "ann", "l2"), ("read", "ann", "l1")),
+        ("key", ("read", "ben", "l1"), ("pay", "ann", "l2")),
+        ("tool", ("pay", "ben", "l2"), ("read", "ann", "l1")),
+        ("global", ("read", "ben", "l2"), None),
+    ],
+)
+def test_a_limits_scope_says_whose_calls_are_counted_together(
+    scope: str, same: tuple[str, str, str], other: tuple[str, str, str] | None
+) -> None:
+    limit = RateLimit.parse(f"1/minute/{scope}")
+
+    def of(tool: str, actor: str, lineage: str) -> str:
+        return bucket_of(limit, tool=tool, actor=actor, lineage=lineage)
+
+    mine = of("pay", "ann", "l1")
+    assert of(*same) == mine
+    assert other is None or of(*other) != mine
+
+
+@pytest.mark.feature("P4")
+@pytest.mark.parametrize(
+    ("text", "count", "seconds"),
+    [
+        ("1/second/user", 1, 1),
+        ("10/minute/actor", 10, 60),
+        ("100/5 minutes/global", 100, 300),
+        ("7/2 hours/tool", 7, 7200),
+        ("5/day/key", 5, 86400),
+    ],
+)
+def test_a_limit_reads_as_it_is_written(text: str, count: int, seconds: int) -> None:
+    limit = RateLimit.parse(text)
+    assert (limit.count, limit.seconds, limit.text) == (count, seconds, text)
+
+
+@pytest.mark.feature("P4")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "5", "5/minute", "5/-3 minutes/user", "5/0 minutes/user", "0/minute/user",
+        "-1/minute/user", "5/minute/planet", "5/week/user", "5 /minute/user", "٥/minute/user",
+        "1.5/minute/user", "5/minute/user\n", "9/" + "9" * 5000 + " days/user",
+    ],
+)  # fmt: skip
+def test_a_limit_that_means_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"rate limit|integer string"):
+        RateLimit.parse(text)
+
+
+def test_redis_is_what_the_tests_say_it_is(settings: Settings) -> None:
+    """Else the tests above would pass on rows alone."""
+    if settings.REDIS_URL:
+        with redis.Redis.from_url(settings.REDIS_URL) as client:
+            assert client.ping()
