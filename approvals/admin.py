@@ -24,9 +24,9 @@ from django.utils.html import format_html
 from approvals import pipeline
 from approvals.forms import DecisionForm, RejectionForm
 from approvals.models import Approval, ApprovalQuerySet, Invocation
-from approvals.serializers import deciders, eligible, summary
+from approvals.results import undecided_status
+from approvals.serializers import arguments_in_order, deciders, eligible, summary
 from approvals.states import ApprovalStatus, InvocationStatus
-from approvals.views import CONFLICTS
 from audit.admin import link
 from audit.models import Event, local_now
 from audit.plain_text import marked, visible
@@ -111,6 +111,15 @@ class ApprovalAdmin(Window):
     sortable_by = ()
     ordering = [F("resolved_at").desc(nulls_first=True), "expires_at"]
 
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        holders = deciders()
+
+        @admin.display(description="may decide")
+        def may_decide(approval: Approval) -> str:
+            return ", ".join(eligible(approval, holders)) or "nobody"
+
+        return [*self.list_display, may_decide]
+
     def get_queryset(self, request: HttpRequest) -> ApprovalQuerySet:
         return Approval.objects.with_everything()
 
@@ -194,7 +203,7 @@ class ApprovalAdmin(Window):
         outcome = verb(approval, the_person(request), **said, request_id=request_id)
         if isinstance(outcome, pipeline.Undecided):
             messages.error(request, outcome.sentence)
-            status = HTTPStatus(CONFLICTS.get(outcome.code, HTTPStatus.CONFLICT))
+            status = HTTPStatus(undecided_status(outcome.code))
             return self._page(request, pipeline.fresh_approval(approval.pk), None, status)
         return self._on_to_the_next(request, outcome.approval)
 
@@ -232,7 +241,7 @@ class ApprovalAdmin(Window):
             "approval": approval,
             "row": row,
             "sentence": sentence,
-            "arguments": in_order(row),
+            "arguments": arguments_in_order(row),
             "seconds_left": int((approval.expires_at - local_now()).total_seconds()),
             "badge": badge(approval),
             "call_badge": badge(row),
@@ -341,13 +350,6 @@ def effects_of(row: Invocation) -> list[tuple[str, bool]]:
     declared = row.tool_version.definition.get("side_effects", {})
     effects = [(name.replace("_", " "), name in GRAVE) for name, is_so in declared.items() if is_so]
     return effects or [("side effects not declared", True)]
-
-
-def in_order(row: Invocation) -> dict[str, Any]:
-    """The arguments in the order in which the tool names its parameters."""
-    named = list(row.tool_version.definition.get("input_schema", {}).get("properties", {}))
-    given = row.arguments or {}
-    return {name: given[name] for name in [*named, *given] if name in given}
 
 
 def timeline_of(row: Invocation) -> QuerySet[Event]:

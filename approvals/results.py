@@ -130,6 +130,11 @@ def data_of(row: Invocation) -> Any:
         return row.result
 
 
+def undecided_status(code: str) -> int:
+    """The HTTP status of a decision that was refused for this reason: mostly a conflict."""
+    return {"permission_denied": 403, "self_approval": 403, "expired": 410}.get(code, 409)
+
+
 def invocation_url(row: Invocation) -> str:
     """Where the invocation can be read."""
     return reverse("invocation", args=[row.pk])

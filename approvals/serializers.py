@@ -9,6 +9,9 @@ from django.db.models import QuerySet
 
 from approvals.models import Approval, Invocation
 from approvals.pipeline import DECIDE, why_not
+from audit.redaction import REDACTED
+from tools import registry
+from tools.errors import UnknownTool
 
 LONGEST_SUMMARY = 140
 ARGUMENTS_IN_SUMMARY = 3
@@ -69,9 +72,25 @@ def eligible(approval: Approval, holders: list[User]) -> list[str]:
     return [user.get_username() for user in holders if user.pk != owner_id]
 
 
+def arguments_in_order(row: Invocation) -> dict[str, Any]:
+    """The redacted arguments in the order in which the tool names its parameters."""
+    try:
+        named = [
+            str(info.alias) for info in registry.find(row.tool_name).arguments.model_fields.values()
+        ]
+    except UnknownTool:
+        named = []
+    given = row.arguments or {}
+    return {name: given[name] for name in [*named, *given] if name in given}
+
+
 def summary(row: Invocation) -> str:
     """One plain sentence, at most 140 characters: who wants what, with the first arguments."""
-    first = list((row.arguments or {}).items())[:ARGUMENTS_IN_SUMMARY]
-    details = ", ".join(f"{name} {value}" for name, value in first if value is not None)
+    telling = [
+        f"{name} {value}"
+        for name, value in arguments_in_order(row).items()
+        if value not in (None, "", REDACTED)
+    ]
+    details = ", ".join(telling[:ARGUMENTS_IN_SUMMARY])
     text = f"{row.actor} wants to run {row.tool_name}" + (f": {details}" if details else "")
     return text if len(text) <= LONGEST_SUMMARY else text[: LONGEST_SUMMARY - 1] + "…"

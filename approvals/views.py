@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from approvals import bodies, pipeline
 from approvals.door import Call
 from approvals.models import Approval, Invocation
-from approvals.results import Answer, describe, invocation_url
+from approvals.results import Answer, describe, invocation_url, undecided_status
 from approvals.serializers import describe_approval, describe_approvals
 from approvals.states import ApprovalStatus, InvocationStatus, api_word
 from tools.errors import UnknownTool
@@ -23,8 +23,6 @@ from tools.identity import Caller
 SECONDS_TO_LOOK_AGAIN = 1
 VIEW = "approvals.view_approval"
 VIEW_INVOCATION = "approvals.view_invocation"
-CONFLICTS = {"permission_denied": 403, "self_approval": 403, "expired": 410}
-"""HTTP status of a refused decision; everything else that refuses one is a conflict."""
 
 
 class Conflict(APIException):
@@ -144,7 +142,7 @@ class DecisionView(APIView):
         decide = pipeline.approve if self.verb == "approve" else pipeline.reject
         outcome = decide(approval, person, **decision, request_id=_request_id(request))
         if isinstance(outcome, pipeline.Undecided):
-            raise Conflict(outcome.sentence, outcome.code, CONFLICTS.get(outcome.code, 409))
+            raise Conflict(outcome.sentence, outcome.code, undecided_status(outcome.code))
         return Response({"approval": describe_approval(outcome.approval, person)})
 
 

@@ -1,7 +1,6 @@
 """Reading settings strictly: a wrong value stops the start in one line that names its variable."""
 
 import ipaddress
-import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +11,10 @@ import environ
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from tools.durations import parse_duration
+
 T = TypeVar("T")
 
-DURATION = re.compile(r"(\d{1,6})([dhms])", re.ASCII)
-UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -111,14 +110,6 @@ def fill_in(env: environ.Env, file: Path) -> None:
     for name in set(env.ENVIRON) - before:
         if f"{name}_FILE" in before:
             del env.ENVIRON[name]
-
-
-def parse_duration(text: str) -> timedelta:
-    """`90d`, `24h`, `30m`, `4s`, `0d`; ValueError otherwise."""
-    match = DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration such as 90d, 24h, 30m or 4s")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
 def fernet_keys(text: str) -> list[str]:

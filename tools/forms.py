@@ -1,6 +1,5 @@
 """What is asked of whoever makes an API key."""
 
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -8,8 +7,7 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
-LIFETIME = re.compile(r"(\d{1,6})([dh])", re.ASCII)
-UNITS = {"d": "days", "h": "hours"}
+from tools.durations import parse_duration
 
 
 class WordsField(forms.CharField):
@@ -26,10 +24,10 @@ class LifetimeField(forms.CharField):
         text = super().clean(value)
         if not text:
             return None
-        match = LIFETIME.fullmatch(text)
-        if match is None:
-            raise ValidationError("Write a lifetime such as 90d or 12h.", code="invalid")
-        return timedelta(**{UNITS[match[2]]: int(match[1])})
+        try:
+            return parse_duration(text)
+        except ValueError as error:
+            raise ValidationError(str(error), code="invalid") from None
 
 
 class KeyForm(forms.Form):

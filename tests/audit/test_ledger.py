@@ -253,7 +253,7 @@ def test_a_column_that_cannot_even_be_read_is_found(three_events: None, column: 
         run_sql(f"UPDATE audit_event SET {column} = 'nonsense' WHERE id = %s", target)
     finding = verify().finding
     assert finding is not None
-    assert finding.event_id == ("nonsense" if column == "id" else target)
+    assert finding.event_id.replace("-", "") == ("nonsense" if column == "id" else target)
 
 
 def test_an_empty_ledger_is_in_order() -> None:

@@ -7,8 +7,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.management.base import CommandParser
 
-from rampart.configuration import parse_duration
 from rampart.management.base import Exit, JsonCommand, operator
+from tools.durations import parse_duration
 from tools.errors import KeyRefused
 from tools.key_cabinet import create_key
 

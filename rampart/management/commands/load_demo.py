@@ -17,8 +17,7 @@ AGENT = "demo-agent"
 GROUP = "Reviewers"
 PERMISSIONS = (
     "decide_approval", "view_approval", "view_invocation", "view_event", "view_tool",
-    "view_toolversion", "change_tool", "view_apikey", "add_apikey", "change_apikey",
-    "rotate_apikey", "view_emergencystop", "add_emergencystop", "delete_emergencystop",
+    "view_toolversion", "change_tool", "view_apikey", "rotate_apikey", "view_emergencystop", "add_emergencystop", "delete_emergencystop",
 )  # fmt: skip
 SCOPES = ("orders.read", "refunds.write", "accounts.delete", "reports.run", "audit.read")
 
