@@ -75,11 +75,9 @@ def eligible(approval: Approval, holders: list[User]) -> list[str]:
 def arguments_in_order(row: Invocation) -> dict[str, Any]:
     """The redacted arguments in the order in which the tool names its parameters."""
     try:
-        named = [
-            str(info.alias) for info in registry.find(row.tool_name).arguments.model_fields.values()
-        ]
+        named = registry.find(row.tool_name).parameters
     except UnknownTool:
-        named = []
+        named = ()
     given = row.arguments or {}
     return {name: given[name] for name in [*named, *given] if name in given}
 

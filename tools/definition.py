@@ -405,6 +405,11 @@ class ToolDefinition:
         )
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """The arguments' names in the author's order."""
+        return tuple(str(info.alias) for info in self.arguments.model_fields.values())
+
+    @property
     def is_read_only(self) -> bool:
         """Whether the tool only reads: such a call may run at once in a warm process."""
         return self.side_effects.read_only

@@ -79,7 +79,8 @@ def test_audit_read_all_shows_everybody(make_agent: MakeAgent, scope: str) -> No
 @pytest.mark.feature("H4")
 def test_a_person_reads_by_permission(agent: Agent, reviewer: User, stranger: User) -> None:
     agent.invoke("echo", value=1)
-    assert as_person(reviewer).get("/api/v1/audit").json()["events"][0]["actor"] == "agent"
+    events = as_person(reviewer).get("/api/v1/audit").json()["events"]
+    assert {"agent", "test"} <= {event["actor"] for event in events}
     answer = as_person(stranger).get("/api/v1/audit")
     assert (answer.status_code, answer.json()["code"]) == (403, "scope_denied")
 
@@ -100,8 +101,8 @@ def test_an_event_has_toolramparts_keys_and_ours(auditor: Agent, agent: Agent) -
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ("tool=pay", ["b", "a"]),
-        ("tool=pay&status=denied", ["b"]),
+        ("tool=buy", ["b", "a"]),
+        ("tool=buy&status=denied", ["b"]),
         ("actor=ann", ["a"]),
         ("event=invocation:held", ["c"]),
         ("request_id=a", ["a"]),
@@ -115,8 +116,8 @@ def test_an_event_has_toolramparts_keys_and_ours(auditor: Agent, agent: Agent) -
     ],
 )
 def test_filters_narrow(auditor: Agent, query: str, found: list[str]) -> None:
-    add(1, tool_name="pay", actor="ann", status="success", request_id="a")
-    add(1, tool_name="pay", actor="ben", status="denied", request_id="b")
+    add(1, tool_name="buy", actor="ann", status="success", request_id="a")
+    add(1, tool_name="buy", actor="ben", status="denied", request_id="b")
     add(1, tool_name="read", event=EventName.INVOCATION_HELD, request_id="c")
     body = auditor.get(f"audit?{query}").json()
     assert [event["request_id"] for event in body["events"]] == found
@@ -154,11 +155,11 @@ def test_a_walk_over_a_thousand_events_while_more_are_written_has_no_double_and_
 @pytest.mark.feature("E31")
 def test_a_walk_keeps_its_filters(auditor: Agent) -> None:
     for _ in range(5):
-        add(10, tool_name="pay")
+        add(10, tool_name="buy")
         add(10, tool_name="read")
-    pages = list(walk(auditor, "tool=pay&limit=20"))
+    pages = list(walk(auditor, "tool=buy&limit=20"))
     assert [len(page) for page in pages] == [20, 20, 10]
-    assert {event["tool_name"] for page in pages for event in page} == {"pay"}
+    assert {event["tool_name"] for page in pages for event in page} == {"buy"}
 
 
 @pytest.mark.feature("E31")
@@ -174,9 +175,9 @@ def test_a_page_has_fifty_or_what_is_asked_up_to_two_hundred(
 
 @pytest.mark.feature("E31")
 def test_a_page_that_is_exactly_full_is_the_last(auditor: Agent) -> None:
-    add(40, tool_name="pay")
-    assert auditor.get("audit?tool=pay&limit=40").json()["next"] is None
-    assert auditor.get("audit?tool=pay&limit=39").json()["next"] is not None
+    add(40, tool_name="buy")
+    assert auditor.get("audit?tool=buy&limit=40").json()["next"] is None
+    assert auditor.get("audit?tool=buy&limit=39").json()["next"] is not None
 
 
 @pytest.mark.feature("E31")

@@ -17,8 +17,10 @@ AGENT = "demo-agent"
 GROUP = "Reviewers"
 PERMISSIONS = (
     "decide_approval", "view_approval", "view_invocation", "view_event", "view_tool",
-    "view_toolversion", "change_tool", "view_apikey", "rotate_apikey", "view_emergencystop", "add_emergencystop", "delete_emergencystop",
+    "view_toolversion", "change_tool", "view_apikey", "rotate_apikey",
+    "view_emergencystop", "add_emergencystop", "delete_emergencystop",
 )  # fmt: skip
+"""What reviewers need. Making keys is not among it: who makes keys should not approve calls."""
 SCOPES = ("orders.read", "refunds.write", "accounts.delete", "reports.run", "audit.read")
 
 LINES = """\
