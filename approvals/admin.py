@@ -21,7 +21,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from approvals import pipeline
+from approvals import deciding
 from approvals.forms import DecisionForm, RejectionForm
 from approvals.models import Approval, ApprovalQuerySet, Invocation
 from approvals.results import undecided_status
@@ -124,7 +124,7 @@ class ApprovalAdmin(Window):
         return Approval.objects.with_everything()
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return the_person(request).has_perm(pipeline.DECIDE) or super().has_view_permission(
+        return the_person(request).has_perm(deciding.DECIDE) or super().has_view_permission(
             request, obj
         )
 
@@ -180,31 +180,31 @@ class ApprovalAdmin(Window):
 
     def approve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/approve/`."""
-        return self._decide(request, object_id, pipeline.approve, DecisionForm)
+        return self._decide(request, object_id, deciding.approve, DecisionForm)
 
     def reject_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/reject/`."""
-        return self._decide(request, object_id, pipeline.reject, RejectionForm)
+        return self._decide(request, object_id, deciding.reject, RejectionForm)
 
     def _decide(
         self,
         request: HttpRequest,
         object_id: str,
-        verb: Callable[..., pipeline.Decided | pipeline.Undecided],
+        verb: Callable[..., deciding.Decided | deciding.Undecided],
         form_class: type[DecisionForm],
     ) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         approval, form = self._found(request, object_id), form_class(request.POST)
-        if not form.is_valid() and pipeline.why_not(approval, the_person(request)) is None:
+        if not form.is_valid() and deciding.why_not(approval, the_person(request)) is None:
             return self._page(request, approval, form, HTTPStatus.UNPROCESSABLE_ENTITY)
         said = {name: form.cleaned_data.get(name, "") for name in form.fields}
         request_id = getattr(request, "request_id", "")
         outcome = verb(approval, the_person(request), **said, request_id=request_id)
-        if isinstance(outcome, pipeline.Undecided):
+        if isinstance(outcome, deciding.Undecided):
             messages.error(request, outcome.sentence)
             status = HTTPStatus(undecided_status(outcome.code))
-            return self._page(request, pipeline.fresh_approval(approval.pk), None, status)
+            return self._page(request, deciding.fresh_approval(approval.pk), None, status)
         return self._on_to_the_next(request, outcome.approval)
 
     def _on_to_the_next(self, request: HttpRequest, decided: Approval) -> HttpResponse:
@@ -247,7 +247,7 @@ class ApprovalAdmin(Window):
             "call_badge": badge(row),
             "effects": effects_of(row),
             "eligible": eligible(approval, deciders()),
-            "why_not": pipeline.why_not(approval, the_person(request)),
+            "why_not": deciding.why_not(approval, the_person(request)),
             "form": form or DecisionForm(initial={"expected_digest": row.digest}),
             "timeline": timeline_of(row),
         }
@@ -342,7 +342,7 @@ def next_for(request: HttpRequest) -> Approval | None:
     person = the_person(request)
     others = Approval.objects.with_everything().exclude(invocation__key__owner=person)
     waiting = others.pending().soonest_first()[:NEXT_LOOKED_AT]
-    return next((one for one in waiting if pipeline.why_not(one, person) is None), None)
+    return next((one for one in waiting if deciding.why_not(one, person) is None), None)
 
 
 def effects_of(row: Invocation) -> list[tuple[str, bool]]:

@@ -16,8 +16,8 @@ from approvals import transitions, vault, waiting
 from approvals.door import Action
 from approvals.errors import StaleTransition, UnreadableArguments
 from approvals.models import Invocation
+from approvals.records import Ending
 from approvals.states import ApprovalStatus, InvocationStatus
-from approvals.transitions import Ending
 from audit.redaction import Redactor
 from sandbox.outcomes import Outcome
 from tools import registry, scopes

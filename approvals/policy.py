@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tools import ToolContext
-from tools.definition import PolicyCheck, ToolDefinition
+from tools.definition import ToolDefinition
+from tools.drafts import PolicyCheck
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
+from approvals.deciding import DECIDE, why_not
 from approvals.models import Approval, Invocation
-from approvals.pipeline import DECIDE, why_not
 from audit.redaction import REDACTED
 from tools import registry
 from tools.errors import UnknownTool

@@ -7,7 +7,6 @@ steps at once wait for each other in the same order. Nothing is sent from here.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,21 +19,18 @@ from approvals import vault
 from approvals.door import Action
 from approvals.errors import StaleTransition
 from approvals.models import Approval, Invocation, Vote
+from approvals.records import Ending, ending_columns, new_row, tell
 from approvals.states import (
     OPEN_APPROVAL,
     TRANSITIONS,
     ApprovalStatus,
     InvocationStatus,
     Verdict,
-    api_word,
-    is_final,
     sources_of,
 )
-from audit import ledger
 from audit.events import EventName
 from audit.models import local_now, new_id
 from audit.redaction import PLAIN, Redactor
-from sandbox.outcomes import Outcome
 from tools.models import ApiKey
 
 MESSAGE_TIME = timedelta(seconds=4)
@@ -56,53 +52,35 @@ def now() -> datetime:
     return moment
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended, ready to be kept: raw for the caller, redacted for everybody else."""
-
-    status: str
-    data: Any = None
-    error: str | None = None
-    error_type: str | None = None
-    reason: str = ""
-
-    @classmethod
-    def of(cls, outcome: Outcome) -> "Ending":
-        """The ending that a process's outcome stands for."""
-        return cls(
-            str(outcome.status), outcome.data, outcome.error or None, outcome.error_type or None
-        )
-
-
 # Entering.
 
 
 def enter_finished(action: Action, ending: Ending, attempts: int) -> Invocation:
     """Write a read-only call that has just run: row and outcome in one statement."""
-    row = _new_row(action, ending.status, attempts=attempts, started_at=action.visit.started_at)
-    for name, value in _ending_columns(ending, action.visit.redactor, local_now()).items():
+    row = new_row(action, ending.status, attempts=attempts, started_at=action.visit.started_at)
+    for name, value in ending_columns(ending, action.visit.redactor, local_now()).items():
         setattr(row, name, value)
-    _tell(row, EventName.INVOCATION_FINISHED, beside=[row], redactor=action.visit.redactor)
+    tell(row, EventName.INVOCATION_FINISHED, beside=[row], redactor=action.visit.redactor)
     return row.known_without_approval()
 
 
 def enter_running(action: Action) -> Invocation:
     """Write a read-only call about to run here, because an idempotency key must be held first."""
     moment = now()
-    row = _new_row(action, InvocationStatus.RUNNING, started_at=moment, claims=1)
+    row = new_row(action, InvocationStatus.RUNNING, started_at=moment, claims=1)
     row.lease_expires_at = moment + LEASE
     with transaction.atomic():
-        _tell(row, EventName.INVOCATION_STARTED, beside=[row], redactor=action.visit.redactor)
+        tell(row, EventName.INVOCATION_STARTED, beside=[row], redactor=action.visit.redactor)
     return row
 
 
 def enter_queued(action: Action) -> Invocation:
     """Write a call that may run; the row is the outbox from which it is sent."""
-    row = _new_row(action, InvocationStatus.QUEUED)
+    row = new_row(action, InvocationStatus.QUEUED)
     row.arguments_sealed = vault.seal(action.frozen)
     row.dispatch_after = now() + MESSAGE_TIME
     with transaction.atomic():
-        _tell(row, EventName.INVOCATION_QUEUED, beside=[row], redactor=action.visit.redactor)
+        tell(row, EventName.INVOCATION_QUEUED, beside=[row], redactor=action.visit.redactor)
     return row
 
 
@@ -127,7 +105,7 @@ def enter_held(action: Action, reason: str) -> Approval | None:
 
 
 def _new_held(action: Action, reason: str, moment: datetime) -> Approval:
-    row = _new_row(action, InvocationStatus.HELD)
+    row = new_row(action, InvocationStatus.HELD)
     row.arguments_sealed = vault.seal(action.frozen)
     approval = Approval(
         invocation=row,
@@ -138,7 +116,7 @@ def _new_held(action: Action, reason: str, moment: datetime) -> Approval:
     )
     row.save(force_insert=True)
     approval.save(force_insert=True)
-    _tell(
+    tell(
         row,
         EventName.INVOCATION_HELD,
         reason="approval_required",
@@ -230,7 +208,7 @@ def _tell_decision(
             pk=approval.pk
         ),
     }
-    _tell(
+    tell(
         row,
         event,
         actor=reviewer.get_username(),
@@ -284,7 +262,7 @@ def _close(
         approval.update(status=approval_status, resolved_at=moment)
         audit_id = _end_unrun(row.pk, status, moment, reason=reason)
         row.refresh_from_db()
-        _tell(row, _CLOSING_EVENT[status], actor=actor, reason=reason, event_id=audit_id)
+        tell(row, _CLOSING_EVENT[status], actor=actor, reason=reason, event_id=audit_id)
 
 
 def _end_unrun(
@@ -319,7 +297,7 @@ def claim(row: Invocation, moment: datetime) -> Invocation:
             lease_expires_at=moment + LEASE,
         )
         row.refresh_from_db()
-        _tell(row, EventName.INVOCATION_STARTED, event_id=audit_id)
+        tell(row, EventName.INVOCATION_STARTED, event_id=audit_id)
     return row
 
 
@@ -352,7 +330,7 @@ def ask_to_stop(row: Invocation, *, by: str) -> bool:
             .update(cancel_requested_at=now())
         )
         if asked:
-            _tell(
+            tell(
                 row,
                 EventName.INVOCATION_CANCELLED,
                 actor=by,
@@ -372,10 +350,10 @@ def finish(row: Invocation, ending: Ending, redactor: Redactor, attempts: int) -
             source={InvocationStatus.RUNNING},
             claims=row.claims,
             attempts=attempts,
-            **_ending_columns(ending, redactor, moment),
+            **ending_columns(ending, redactor, moment),
         )
         row.refresh_from_db()
-        _tell(row, EventName.INVOCATION_FINISHED, event_id=audit_id, redactor=redactor)
+        tell(row, EventName.INVOCATION_FINISHED, event_id=audit_id, redactor=redactor)
     return row
 
 
@@ -390,10 +368,10 @@ def lose(row: Invocation) -> None:
             InvocationStatus.UNKNOWN,
             source={InvocationStatus.RUNNING},
             claims=row.claims,
-            **_ending_columns(ending, PLAIN, moment),
+            **ending_columns(ending, PLAIN, moment),
         )
         row.refresh_from_db()
-        _tell(row, EventName.INVOCATION_LOST, reason="lease_lost", event_id=audit_id)
+        tell(row, EventName.INVOCATION_LOST, reason="lease_lost", event_id=audit_id)
 
 
 def requeue(row: Invocation) -> None:
@@ -409,7 +387,7 @@ def requeue(row: Invocation) -> None:
             dispatch_after=now() + MESSAGE_TIME,
         )
         row.refresh_from_db()
-        _tell(row, EventName.INVOCATION_REQUEUED, reason="lease_lost", event_id=audit_id)
+        tell(row, EventName.INVOCATION_REQUEUED, reason="lease_lost", event_id=audit_id)
 
 
 # Housekeeping that is no transition.
@@ -457,79 +435,3 @@ def _move(
     if expected.update(status=target, audit_id=audit_id, **columns) != 1:
         raise StaleTransition
     return audit_id
-
-
-def _new_row(action: Action, status: str, **columns: Any) -> Invocation:
-    visit, call, caller = action.visit, action.visit.call, action.visit.caller
-    return Invocation(
-        status=status,
-        tool_name=visit.tool.name,
-        tool_version_id=action.version.version_id,
-        policy_version=visit.tool.policy_version,
-        tool_version_number=action.version.version,
-        key_id=caller.key_id,
-        key_prefix=caller.prefix,
-        lineage=caller.lineage,
-        actor=caller.actor,
-        source=call.source,
-        request_id=call.request_id,
-        session_id=call.session_id,
-        metadata=visit.redactor(call.metadata),
-        idempotency_key=call.idempotency_key,
-        digest=action.digest(),
-        request_digest=visit.request_digest,
-        arguments=visit.redactor(action.frozen),
-        audit_id=new_id(),
-        **columns,
-    )
-
-
-def _ending_columns(ending: Ending, redactor: Redactor, moment: datetime) -> dict[str, Any]:
-    return {
-        "finished_at": moment,
-        "arguments_sealed": None,
-        "lease_expires_at": None,
-        "result": None if ending.data is None else redactor(ending.data),
-        "result_sealed": None if ending.data is None else vault.seal(ending.data),
-        "result_expires_at": moment + settings.RAMPART_RESULT_RETENTION,
-        "error": None if ending.error is None else redactor.text(ending.error),
-        "error_type": ending.error_type,
-        "reason": ending.reason,
-    }
-
-
-def _tell(
-    row: Invocation,
-    event: EventName,
-    *,
-    actor: str | None = None,
-    reason: str = "",
-    approval_id: UUID | None = None,
-    event_id: UUID | None = None,
-    metadata: dict[str, Any] | None = None,
-    redactor: Redactor = PLAIN,
-    beside: list[Invocation] | None = None,
-) -> None:
-    """The ledger's line about a call, as the call stands now."""
-    approval = None if beside or approval_id else row.decision_record
-    ledger.record(
-        event,
-        event_id=event_id or row.audit_id,
-        actor=row.actor if actor is None else actor,
-        tool_name=row.tool_name,
-        status=api_word(row.status),
-        reason=reason,
-        arguments=row.arguments,
-        result=row.result if is_final(row.status) else None,
-        error=row.error,
-        started_at=row.started_at,
-        metadata={"caller": row.metadata, **(metadata or {})},
-        invocation_id=row.pk,
-        approval_id=approval_id or (approval.pk if approval else None),
-        session_id=row.session_id,
-        request_id=row.request_id,
-        source=row.source,
-        key_prefix=row.key_prefix,
-        redactor=redactor,
-        beside=beside or (),
-    )

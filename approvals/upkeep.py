@@ -54,6 +54,11 @@ def void_outdated() -> int:
     return _each(rows, lambda row: transitions.void(row, "tool_changed"))
 
 
+def expire(approval: Approval) -> None:
+    """Write down that this one's time is over, if nobody has yet."""
+    _each([approval], _expire)
+
+
 def _expire(approval: Approval) -> None:
     transitions.expire(approval)
     waiting.announce(approval.invocation_id)

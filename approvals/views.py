@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from approvals import bodies, pipeline
+from approvals import bodies, deciding, pipeline
 from approvals.door import Call
 from approvals.models import Approval, Invocation
 from approvals.results import Answer, describe, invocation_url, undecided_status
@@ -135,13 +135,13 @@ class DecisionView(APIView):
         person = the_person(request)
         if person is None:
             raise PermissionDenied("an API key can't decide", code="machine_cannot_approve")
-        if not person.has_perm(pipeline.DECIDE):
+        if not person.has_perm(deciding.DECIDE):
             raise PermissionDenied("you may not decide calls", code="permission_denied")
         approval = _found(Approval.objects.with_everything().filter(pk=approval_id).first())
         decision = bodies.read_decision(request).model_dump()
-        decide = pipeline.approve if self.verb == "approve" else pipeline.reject
+        decide = deciding.approve if self.verb == "approve" else deciding.reject
         outcome = decide(approval, person, **decision, request_id=_request_id(request))
-        if isinstance(outcome, pipeline.Undecided):
+        if isinstance(outcome, deciding.Undecided):
             raise Conflict(outcome.sentence, outcome.code, undecided_status(outcome.code))
         return Response({"approval": describe_approval(outcome.approval, person)})
 
@@ -186,7 +186,7 @@ def visible_approvals(request: Request) -> QuerySet[Approval]:
     rows, who = Approval.objects.with_everything(), requester(request)
     if isinstance(who, Caller):
         return rows.filter(invocation__lineage=who.lineage)
-    sees_all = who.has_perm(pipeline.DECIDE) or who.has_perm(VIEW)
+    sees_all = who.has_perm(deciding.DECIDE) or who.has_perm(VIEW)
     return rows if sees_all else rows.filter(invocation__key__owner=who)
 
 

@@ -56,7 +56,7 @@ def record(
         reason=_label(reason, 64),
         arguments=None if arguments is None else redactor(arguments),
         result=None if result is None else redactor(result),
-        error=None if error is None else redactor.text(storable_text(error)),
+        error=None if error is None else redactor.text(error),
         started_at=started_at or now,
         ended_at=now,
         metadata=redactor(metadata or {}),

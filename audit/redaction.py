@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from audit.canonical import JSON, canonical_text, recordable
+from audit.canonical import JSON, canonical_text, recordable, storable_text
 
 REDACTED = "[REDACTED]"
 
@@ -44,7 +44,8 @@ class Redactor:
         return self._hide(recordable(value))
 
     def text(self, text: str) -> str:
-        """The text with every secret value hidden."""
+        """The text as it can be stored, with every secret value hidden."""
+        text = storable_text(text)
         for value in self.values:
             text = text.replace(value, REDACTED)
         return text

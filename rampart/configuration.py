@@ -134,6 +134,8 @@ def _content(name: str, file: str) -> str:
         return Path(file).read_text().strip()
     except OSError as error:
         raise ImproperlyConfigured(f"{name}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ImproperlyConfigured(f"{name}: the file is not text in UTF-8") from None
 
 
 def database(url: str, var: Path) -> dict[str, Any]:

@@ -185,6 +185,7 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rampart.parsers.AlwaysJSON",
     "DEFAULT_PAGINATION_CLASS": "rampart.pagination.OpaqueCursor",
     "EXCEPTION_HANDLER": "rampart.problems.handle",
+    "UNICODE_JSON": False,  # A tool's result may hold half a surrogate pair, which UTF-8 can't.
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission, User
 from django.db import connection, connections
 from django.test import TransactionTestCase
@@ -43,9 +45,7 @@ TransactionTestCase._fixture_teardown = _flush_with_the_ledger_open  # type: ign
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked `postgres` are left out on SQLite."""
-    from django.conf import settings
-
-    if "postgresql" in settings.DATABASES["default"]["ENGINE"]:
+    if "postgresql" in django_settings.DATABASES["default"]["ENGINE"]:
         return
     skip = pytest.mark.skip(reason="needs PostgreSQL")
     for item in items:
@@ -55,9 +55,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    """No test sees another's keys or switches in the process's memory."""
+    """No test sees another's keys, switches or counted calls."""
     identity.forget_all()
     catalogue.forget()
+    if django_settings.REDIS_URL:
+        with redis.Redis.from_url(django_settings.REDIS_URL) as client:
+            client.flushdb()
     yield
     identity.forget_all()
     catalogue.forget()

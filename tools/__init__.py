@@ -5,8 +5,7 @@ tool can be loaded in a clean process that knows nothing of the server.
 """
 
 from tools.context import ToolContext
-from tools.definition import (
-    SideEffectMetadata,
+from tools.decorators import (
     isolated_process,
     max_retries,
     policy,
@@ -21,6 +20,7 @@ from tools.definition import (
     timeout,
     tool,
 )
+from tools.drafts import SideEffectMetadata
 from tools.running import progress
 
 __all__ = [

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from tools.definition import Draft, ToolDefinition, drafts
+from tools.definition import ToolDefinition
+from tools.drafts import Draft, drafts
 from tools.errors import UnknownTool
 
 DEFAULT_TIMEOUT_SECONDS = 30.0

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from pytest import MonkeyPatch
 from pytest_django import Settings
 
-from approvals import pipeline, transitions, upkeep
+from approvals import deciding, transitions, upkeep
 from approvals.models import Approval, Invocation, Vote
 from audit.models import Event
 from tests.conftest import Agent, MakeAgent, as_person, effects, held, work
@@ -165,8 +165,8 @@ def test_a_superuser_who_owns_the_key_does_not_decide(
     root = User.objects.create_superuser("root", password="root-password")
     approval = held(make_agent("roots-agent", owner=root), trace)
     assert decide(root, approval).json()["code"] == "self_approval"
-    outcome = pipeline.approve(approval, root)
-    assert isinstance(outcome, pipeline.Undecided)
+    outcome = deciding.approve(approval, root)
+    assert isinstance(outcome, deciding.Undecided)
 
 
 @pytest.mark.feature("I8", "T3")

@@ -9,7 +9,7 @@ from django.db import OperationalError
 from pytest import MonkeyPatch
 from pytest_django import Settings
 
-from approvals import policy, transitions
+from approvals import policy
 from approvals.models import Invocation
 from audit import ledger
 from audit.models import Event
@@ -277,14 +277,14 @@ def test_an_intent_that_cannot_be_written_leaves_the_call_queued(
     agent: Agent, trace: Path, monkeypatch: MonkeyPatch
 ) -> None:
     agent.invoke("leave_trace", path=str(trace))
-    whole = transitions.ledger.record
+    whole = ledger.record
 
     def down(event: Any, **options: Any) -> Any:
         if event == "invocation:started":
             raise OperationalError("the disk is full")
         return whole(event, **options)
 
-    monkeypatch.setattr(transitions.ledger, "record", down)
+    monkeypatch.setattr(ledger, "record", down)
     with pytest.raises(OperationalError):
         work()
     assert (effects(trace), Invocation.objects.get().status) == ([], "queued")

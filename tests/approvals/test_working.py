@@ -10,9 +10,10 @@ from django.db import OperationalError
 from pytest import MonkeyPatch
 from pytest_django import Settings
 
-from approvals import dispatch, execution, pipeline, transitions, upkeep, vault, waiting
+from approvals import deciding, dispatch, execution, transitions, upkeep, vault, waiting
 from approvals.errors import StaleTransition, UnreadableArguments
 from approvals.models import Invocation
+from approvals.records import Ending
 from audit.models import Event
 from tests.approvals.test_deciding import decide
 from tests.conftest import Agent, as_person, effects, held, work
@@ -96,7 +97,7 @@ def test_a_lost_worker_leaves_an_honest_unknown(agent: Agent, trace: Path) -> No
     work()
     assert effects(trace) == []
     with pytest.raises(StaleTransition):
-        transitions.finish(row, transitions.Ending("success", 1), execution.Redactor.over({}), 1)
+        transitions.finish(row, Ending("success", 1), execution.Redactor.over({}), 1)
     assert Event.objects.newest_first()[0].event == "invocation:lost"
 
 
@@ -109,7 +110,7 @@ def test_a_lost_idempotent_call_is_run_again_and_its_first_worker_writes_nothing
     assert Invocation.objects.get().status == "success"
     assert transitions.renew_lease(row) is False
     with pytest.raises(StaleTransition):
-        transitions.finish(row, transitions.Ending("error"), execution.Redactor.over({}), 1)
+        transitions.finish(row, Ending("error"), execution.Redactor.over({}), 1)
 
 
 def test_an_approved_idempotent_call_that_was_lost_is_not_asked_for_again(
@@ -117,7 +118,7 @@ def test_an_approved_idempotent_call_that_was_lost_is_not_asked_for_again(
 ) -> None:
     settings.RAMPART_UNRULED_WRITES = "hold"
     answer = agent.invoke("may_repeat", path=str(trace), go=str(trace)).json()
-    approval = pipeline.fresh_approval(answer["approval_id"])
+    approval = deciding.fresh_approval(answer["approval_id"])
     decide(reviewer, approval)
     transitions.claim(Invocation.objects.get(), transitions.now())
     Invocation.objects.update(lease_expires_at=transitions.now())

@@ -1,13 +1,14 @@
 """JSON on which all readers agree, within bounds, and nothing else."""
 
 import json
+from io import BytesIO
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rampart.parsers import DEEPEST, LARGEST_BODY
+from rampart.parsers import DEEPEST, LARGEST_BODY, StrictJSONParser
 from tests.conftest import Agent
 from tests.rampart.test_problems import INVOKE, check
 
@@ -98,7 +99,7 @@ def test_an_empty_body_is_a_call_without_arguments(agent: Agent, body: bytes) ->
 @pytest.mark.parametrize(
     ("written", "value"),
     [
-        ("1e400".replace("400", "30"), 1e30),
+        ("1e30", 1e30),
         ("9007199254740993", 9007199254740993),
         ("-0.0", -0.0),
         ('"\\ud83d\\ude00"', "😀"),
@@ -117,9 +118,5 @@ def test_what_all_readers_agree_on_arrives_as_it_is(agent: Agent, written: str, 
     max_leaves=10,
 ))  # fmt: skip
 def test_every_json_document_is_read_as_python_reads_it(value: Any) -> None:
-    from io import BytesIO
-
-    from rampart.parsers import StrictJSONParser
-
     text = json.dumps(value)
     assert StrictJSONParser().parse(BytesIO(text.encode())) == json.loads(text)

@@ -241,6 +241,7 @@ def test_every_code_that_our_code_uses_is_explained() -> None:
         code
         for room in ("rampart", "approvals", "tools", "audit")
         for path in (ROOT / room).rglob("*.py")
+        if path.name not in ("admin.py", "forms.py")
         for code in _codes(ast.parse(path.read_text()))
     }
     assert len(used) > 12

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tools import definition, registry
+from tools import drafts as workbench
+from tools import registry
 from tools.definition import ToolDefinition
 from tools.registry import Registry
 
@@ -21,7 +22,7 @@ class Bench:
         """The only tool on the bench."""
         read = self.registry()
         assert read.problems == []
-        return read.tools[definition.draft_of(function).name or function.__name__]
+        return read.tools[workbench.draft_of(function).name or function.__name__]
 
     def problem(self) -> str:
         """The one thing that is wrong with what is on the bench."""
@@ -30,14 +31,14 @@ class Bench:
 
     def clear(self) -> None:
         """Take everything off."""
-        definition.drafts.clear()
+        workbench.drafts.clear()
 
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     """An empty bench; the process has its own tools back afterwards."""
-    drafts, loaded = list(definition.drafts), registry._registry
-    definition.drafts.clear()
+    own, loaded = list(drafts), registry._registry
+    drafts.clear()
     yield Bench()
-    definition.drafts[:] = drafts
+    drafts[:] = own
     registry._registry = loaded

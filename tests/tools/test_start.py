@@ -63,6 +63,7 @@ def test_a_sound_tool_module_beside_the_tree_starts(deployment: Deployment) -> N
 
 
 @pytest.mark.feature("TD3")
+@pytest.mark.django_db
 def test_every_problem_is_an_error_of_its_own(bench: Bench) -> None:
     @require_approval
     def forgotten() -> None:

@@ -1,0 +1,123 @@
+"""How a call is written down: its first row, the columns of its ending, the ledger's line.
+
+Everything that is kept in the clear goes through the call's redactor here.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from approvals import vault
+from approvals.door import Action
+from approvals.models import Invocation
+from approvals.states import api_word, is_final
+from audit import ledger
+from audit.canonical import storable_text
+from audit.events import EventName
+from audit.models import new_id
+from audit.redaction import PLAIN, Redactor
+from sandbox.outcomes import Outcome
+
+LONGEST_ERROR_TYPE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended, ready to be kept: raw for the caller, redacted for everybody else."""
+
+    status: str
+    data: Any = None
+    error: str | None = None
+    error_type: str | None = None
+    reason: str = ""
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> "Ending":
+        """The ending that a process's outcome stands for."""
+        return cls(
+            str(outcome.status),
+            outcome.data,
+            outcome.error or None,
+            storable_text(outcome.error_type)[:LONGEST_ERROR_TYPE] or None,
+        )
+
+
+def new_row(action: Action, status: str, **columns: Any) -> Invocation:
+    """The row of a call that gets past the door, in this status, not yet written."""
+    visit, call, caller = action.visit, action.visit.call, action.visit.caller
+    return Invocation(
+        status=status,
+        tool_name=visit.tool.name,
+        tool_version_id=action.version.version_id,
+        policy_version=visit.tool.policy_version,
+        tool_version_number=action.version.version,
+        key_id=caller.key_id,
+        key_prefix=caller.prefix,
+        lineage=caller.lineage,
+        actor=caller.actor,
+        source=call.source,
+        request_id=call.request_id,
+        session_id=call.session_id,
+        metadata=visit.redactor(call.metadata),
+        idempotency_key=call.idempotency_key,
+        digest=action.digest(),
+        request_digest=visit.request_digest,
+        arguments=visit.redactor(action.frozen),
+        audit_id=new_id(),
+        **columns,
+    )
+
+
+def ending_columns(ending: Ending, redactor: Redactor, moment: datetime) -> dict[str, Any]:
+    """What is kept of an ending, by column: raw and sealed for a time, redacted for good."""
+    return {
+        "finished_at": moment,
+        "arguments_sealed": None,
+        "lease_expires_at": None,
+        "result": None if ending.data is None else redactor(ending.data),
+        "result_sealed": None if ending.data is None else vault.seal(ending.data),
+        "result_expires_at": moment + settings.RAMPART_RESULT_RETENTION,
+        "error": None if ending.error is None else redactor.text(ending.error),
+        "error_type": ending.error_type,
+        "reason": ending.reason,
+    }
+
+
+def tell(
+    row: Invocation,
+    event: EventName,
+    *,
+    actor: str | None = None,
+    reason: str = "",
+    approval_id: UUID | None = None,
+    event_id: UUID | None = None,
+    metadata: dict[str, Any] | None = None,
+    redactor: Redactor = PLAIN,
+    beside: list[Invocation] | None = None,
+) -> None:
+    """The ledger's line about a call, as the call stands now."""
+    approval = None if beside or approval_id else row.decision_record
+    ledger.record(
+        event,
+        event_id=event_id or row.audit_id,
+        actor=row.actor if actor is None else actor,
+        tool_name=row.tool_name,
+        status=api_word(row.status),
+        reason=reason,
+        arguments=row.arguments,
+        result=row.result if is_final(row.status) else None,
+        error=row.error,
+        started_at=row.started_at,
+        metadata={"caller": row.metadata, **(metadata or {})},
+        invocation_id=row.pk,
+        approval_id=approval_id or (approval.pk if approval else None),
+        session_id=row.session_id,
+        request_id=row.request_id,
+        source=row.source,
+        key_prefix=row.key_prefix,
+        redactor=redactor,
+        beside=beside or (),
+    )
