@@ -4,9 +4,11 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from rampart.lengths import with_known_length
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rampart.settings")
 
-application = get_wsgi_application()
+application = with_known_length(get_wsgi_application())
 
 from rampart.startup import refuse_errors  # noqa: E402 - the applications must be loaded first
 

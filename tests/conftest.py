@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from django.conf import settings as django_settings
@@ -24,6 +25,12 @@ from tools.key_cabinet import create_key
 from tools.models import ApiKey
 
 pytest_plugins = ["tests.stack"]
+
+# A busy machine is slow, not wrong.
+hypothesis.settings.register_profile(
+    "rampart", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("rampart")
 
 REVIEWER_PERMISSIONS = (
     "decide_approval", "view_approval", "view_invocation", "view_event", "view_tool",

@@ -6,6 +6,7 @@
 import argparse
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from tests import servers
 
 TOOL_MODULES = "tools.examples.demo,tests.kit_tools"
 ON_SQLITE = ["tests/audit", "tests/tools", "tests/approvals", "tests/concurrency", "tests/rampart"]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH")
 
 
@@ -24,12 +26,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["postgres", "sqlite"])
     options, rest = parser.parse_known_args()
+    find_browser()
     codes = []
     if options.only != "sqlite":
         codes.append(on_postgres(rest))
     if options.only != "postgres":
         codes.append(on_sqlite(rest))
     return next((code for code in codes if code), 0)
+
+
+def find_browser() -> None:
+    """Install Chromium where that is possible; else say in one line what will be left out."""
+    if any(shutil.which(name) for name in BROWSERS):
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        print("== installing Chromium for the browser tests", flush=True)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"]
+        for command in (["apt-get", "update", "-q"], install):
+            subprocess.run(
+                command, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, **quiet
+            )
+    if not any(shutil.which(name) for name in BROWSERS):
+        print("== no Chromium here: the browser tests are left out", flush=True)
 
 
 def on_postgres(arguments: list[str]) -> int:

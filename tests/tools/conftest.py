@@ -37,8 +37,8 @@ class Bench:
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     """An empty bench; the process has its own tools back afterwards."""
-    own, loaded = list(drafts), registry._registry
-    drafts.clear()
+    own, loaded = list(workbench.drafts), registry._registry
+    workbench.drafts.clear()
     yield Bench()
-    drafts[:] = own
+    workbench.drafts[:] = own
     registry._registry = loaded

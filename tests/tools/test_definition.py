@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.conftest import Agent
 from tests.tools import tool_with_postponed_annotations as module
 from tests.tools.conftest import Bench
 from tools import (
+    ToolContext,
     isolated_process,
     max_retries,
     policy,
@@ -323,6 +325,26 @@ def test_no_deadline_is_said_with_none(bench: Bench) -> None:
         """Patient."""
 
     assert bench.build(patient).timeout_seconds is None
+
+
+@pytest.mark.feature("TD2")
+def test_a_context_begins_as_toolramparts_and_is_never_changed() -> None:
+    context = ToolContext()
+    assert asdict(context) == {
+        "actor": "anonymous", "scopes": (), "approved": False, "approved_by": None,
+        "approval_id": None, "idempotency_key": None, "idempotency_started": False,
+        "request_id": None, "source": "python", "metadata": {},
+    }  # fmt: skip
+    with pytest.raises(FrozenInstanceError):
+        context.approved = True  # type: ignore[misc]
+
+
+def test_a_default_that_cannot_be_written_down_stops_the_start(bench: Bench) -> None:
+    @tool
+    def endless(seconds: float = float("inf")) -> None:
+        """Endless."""
+
+    assert "endless" in bench.problem()
 
 
 # Order.

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -86,6 +88,17 @@ def test_a_bad_key_is_401_even_beside_a_good_session(owner: User) -> None:
     client = as_person(owner)
     assert client.get("/api/v1/tools").status_code == 200
     assert client.get("/api/v1/tools", headers=BAD["unknown"][0]).status_code == 401
+
+
+@pytest.mark.feature("I1")
+def test_a_request_with_a_bad_key_reads_the_database_once(
+    agent: Agent,
+) -> None:
+    """What it writes is its line in the ledger."""
+    with CaptureQueriesContext(connection) as queries:
+        APIClient().get("/api/v1/tools", headers=BAD["unknown"][0])
+    reads = [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
+    assert len(reads) == 1 and "tools_apikey" in reads[0]
 
 
 @pytest.mark.feature("I5")
