@@ -315,3 +315,47 @@ def _environment_of(process: psutil.Process) -> str:
         return str(process.environ()) if not gone(process.pid) else ""
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         return ""
+
+
+OUTSIDE = '''
+from __future__ import annotations
+from pydantic import BaseModel
+from tools import (tool, scope, require_approval, redact, rate_limit, policy, timeout,
+                   max_retries, side_effects, isolated_process, require_idempotency_key,
+                   secrets, preview, progress, ToolContext)
+
+class Item(BaseModel):
+    name: str
+    count: int = 1
+
+@side_effects(read_only=True)
+@tool
+@scope("shop.read")
+def price(item: Item) -> float:
+    """The price of an item."""
+    return item.count * 2.5
+
+@require_approval(over_count=10)
+@tool
+@scope("shop.write")
+@isolated_process
+async def order(name: str, count: int) -> Item:
+    """Order something."""
+    progress("ordering")
+    return Item(name=name, count=count)
+'''
+
+
+@pytest.mark.feature("TD1", "TD2", "T23")
+def test_a_tool_module_outside_the_tree_is_served(tmp_path: Path) -> None:
+    (tmp_path / "shop_tools.py").write_text(OUTSIDE)
+    with running(PYTHONPATH=str(tmp_path), RAMPART_TOOL_MODULES="shop_tools") as deployment:
+        key = deployment.new_key("shopper", ("shop.*",))
+        names = [tool["name"] for tool in deployment.get("tools", key).json()["tools"]]
+        assert names == ["order", "price"]
+        read = deployment.invoke("price", key, item={"name": "tea", "count": 4})
+        assert read.json()["data"] == 10.0
+        ran = deployment.invoke("order", key, name="tea", count=2)
+        assert (ran.status_code, ran.json()["data"]) == (200, {"name": "tea", "count": 2})
+        held = deployment.invoke("order", key, name="tea", count=11)
+        assert (held.status_code, held.json()["message"]) == (202, "count exceeds 10")
