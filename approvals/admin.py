@@ -8,7 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -340,7 +340,9 @@ def the_person(request: HttpRequest) -> User:
 def next_for(request: HttpRequest) -> Approval | None:
     """The next call that this person may decide, the soonest to expire first."""
     person = the_person(request)
-    others = Approval.objects.with_everything().exclude(invocation__key__owner=person)
+    others = Approval.objects.with_everything().exclude(
+        Q(invocation__key__owner=person) | Q(invocation__key__created_by=person)
+    )
     waiting = others.pending().soonest_first()[:NEXT_LOOKED_AT]
     return next((one for one in waiting if deciding.why_not(one, person) is None), None)
 

@@ -62,7 +62,7 @@ def read_decision(request: Request) -> DecisionBody:
 
 
 def _checked(model: type[BaseModel], request: Request) -> Any:
-    data = request.data if request.data else {}
+    data = request.data
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object", code="invalid_request")
     data = {key: value for key, value in data.items() if value is not None}

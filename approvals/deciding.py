@@ -107,7 +107,7 @@ def why_not(approval: Approval, reviewer: User) -> tuple[str, str] | None:
     """Why this person can't decide this call, as code and sentence; None if they can."""
     if not reviewer.is_active or not reviewer.has_perm(DECIDE):
         return "permission_denied", "You don't have the permission to decide calls."
-    if approval.invocation.key.owner_id == reviewer.pk:
+    if reviewer.pk in approval.requesting_side:
         return "self_approval", "The call was made with a key of yours; somebody else decides it."
     if approval.status == ApprovalStatus.EXPIRED or (
         approval.is_pending and approval.expires_at <= transitions.now()

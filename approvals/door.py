@@ -4,7 +4,7 @@ A refusal is a value with a stable `error_type`. It is written in the ledger, on
 row of the call is kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,12 +15,18 @@ from pydantic import BaseModel, ValidationError
 
 from approvals.digests import action_digest, request_digest
 from approvals.policy import Decision, Question, judge
+from audit.canonical import canonical_text, exact
 from audit.redaction import Redactor
 from tools import ToolContext, rate_limits, schemas
 from tools.catalogue import Switch, switchboard
 from tools.definition import ToolDefinition
 from tools.identity import Caller
 from tools.limits import RateLimit
+
+MOST_FAULTS = 50
+"""A caller with more wrong arguments than this learns of the rest after mending these."""
+LARGEST_ACTION = 2 * 2**20
+"""Characters of the arguments as JSON, once defaults are filled in; a run's process takes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,13 @@ class Action:
 
 def visit_of(call: Call, caller: Caller, tool: ToolDefinition, now: datetime) -> Visit:
     """The call with all that is known of it at the door."""
-    redactor = Redactor.over(call.arguments, tool.redacts)
+    redactor = Redactor.over(call.arguments, [*tool.redacts, *_unknown(call, tool)])
     return Visit(call, caller, tool, switchboard().switches.get(tool.name), redactor, now)
+
+
+def _unknown(call: Call, tool: ToolDefinition) -> set[str]:
+    """Arguments that the tool does not have: a secret under a misspelt name is a secret still."""
+    return set(call.arguments) - set(tool.parameters)
 
 
 def closed(visit: Visit) -> Refusal | None:
@@ -121,23 +132,22 @@ def validated(visit: Visit) -> Action | Refusal:
     try:
         arguments = visit.tool.validate(visit.call.arguments)
         action = _action(visit, arguments)
-        action.digest()
+        size = len(canonical_text(exact(action.frozen)))
     except ValidationError as error:
-        return Refusal(
-            "validation_error",
-            "InputValidationError",
-            "tool arguments failed validation",
-            fields=tuple(_fault(item) for item in error.errors(include_input=False)),
-        )
-    except Exception as error:
-        fault = {
-            "path": "",
-            "type": "no_json_form",
-            "message": f"the arguments have no JSON form: {type(error).__name__}",
-        }
-        message = "tool arguments failed validation"
-        return Refusal("validation_error", "InputValidationError", message, fields=(fault,))
+        faults = error.errors(include_input=False)[:MOST_FAULTS]
+        return _invalid(*(_fault(item) for item in faults))
+    except Exception as error:  # A type's own code may fail in any way; its message may tell.
+        what = f"the arguments have no JSON form: {type(error).__name__}"
+        return _invalid({"path": "", "type": "no_json_form", "message": what})
+    if size > LARGEST_ACTION:
+        what = "the arguments are too large once defaults are filled in"
+        return _invalid({"path": "", "type": "too_large", "message": what})
     return action
+
+
+def _invalid(*faults: dict[str, str]) -> Refusal:
+    message = "tool arguments failed validation"
+    return Refusal("validation_error", "InputValidationError", message, fields=faults)
 
 
 def out_of_scope(visit: Visit) -> Refusal | None:
@@ -164,21 +174,25 @@ def judged(action: Action) -> Decision:
 
 def too_many(visit: Visit) -> Refusal | None:
     """Count the call under the key's tier and the tool's limit; refuse the one too many."""
-    tier = visit.caller.rate_tier
-    limits = [RateLimit.parse(f"{tier}/key")] if tier else []
-    if visit.tool.rate_limit:
-        limits.append(visit.tool.rate_limit)
-    for limit in limits:
-        bucket = rate_limits.bucket_of(
-            limit,
-            tool=visit.tool.name,
-            actor=visit.caller.actor,
-            lineage=str(visit.caller.lineage),
-        )
+    for limit, bucket in _limits(visit):
         if exceeded := rate_limits.take(limit, bucket):
             message = f"rate limit exceeded: {limit.text}"
             return Refusal("rate_limited", "RateLimited", message, exceeded.retry_after)
     return None
+
+
+def _limits(visit: Visit) -> Iterator[tuple[RateLimit, str]]:
+    """The tool's limit, then the key's tier, each with the bucket in which it is counted."""
+    caller, limit = visit.caller, visit.tool.rate_limit
+    if limit:
+        yield (
+            limit,
+            rate_limits.bucket_of(
+                limit, tool=visit.tool.name, actor=caller.actor, lineage=str(caller.lineage)
+            ),
+        )
+    if caller.rate_tier:
+        yield RateLimit.parse(f"{caller.rate_tier}/key"), f"tier:{caller.lineage}"
 
 
 def _action(visit: Visit, arguments: BaseModel) -> Action:

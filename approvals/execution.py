@@ -19,6 +19,7 @@ from approvals.models import Invocation
 from approvals.records import Ending
 from approvals.states import ApprovalStatus, InvocationStatus
 from audit.redaction import Redactor
+from sandbox.errors import SandboxUnavailable
 from sandbox.outcomes import Outcome
 from tools import registry, scopes
 from tools.catalogue import switchboard
@@ -54,6 +55,16 @@ def run_inline(action: Action, row: Invocation | None = None) -> tuple[Ending, i
     tool = action.visit.tool
     on_tick = (lambda: _still_wanted(row)) if row is not None else None
     return _attempts(tool, lambda: run_tool(tool, action.frozen, fresh=False, on_tick=on_tick))
+
+
+def run_entered(action: Action, row: Invocation) -> None:
+    """Run a read-only action that has a row already, and write down how it ended, once."""
+    redactor = action.visit.redactor
+    try:
+        ending, attempts = run_inline(action, row)
+    except SandboxUnavailable as error:
+        ending, attempts = _not_started(error), 0
+    _finish(row, ending, redactor, attempts)
 
 
 def authority_lost(row: Invocation) -> str | None:
@@ -115,8 +126,25 @@ def _run_claimed(row: Invocation, tool: ToolDefinition, arguments: dict[str, Any
             on_progress=lambda message: transitions.note_progress(row, message, redactor),
         )
 
-    ending, attempts = _attempts(tool, attempt)
-    write_down(lambda: transitions.finish(row, ending, redactor, attempts))
+    try:
+        ending, attempts = _attempts(tool, attempt)
+    except SandboxUnavailable as error:
+        ending, attempts = _not_started(error), 0
+    _finish(row, ending, redactor, attempts)
+
+
+def _not_started(error: SandboxUnavailable) -> Ending:
+    """A call that was claimed and could not be run: nothing has happened, and it says so."""
+    message = f"nothing was run: {error}"
+    return Ending(InvocationStatus.KILLED, None, message, "SandboxUnavailable")
+
+
+def _finish(row: Invocation, ending: Ending, redactor: Redactor, attempts: int) -> None:
+    """Write the outcome, unless somebody else has ended the call meanwhile."""
+    try:
+        write_down(lambda: transitions.finish(row, ending, redactor, attempts))
+    except StaleTransition:
+        log.warning("call %s was ended by somebody else; its outcome is not kept", row.pk)
 
 
 def _still_wanted(row: Invocation) -> bool:

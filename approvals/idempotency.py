@@ -2,24 +2,16 @@
 
 A key belongs to the caller's lineage and stands on the invocation itself, under a unique
 constraint. A refusal at the door leaves no row and so no key; a failed call of a tool that may
-run again gives its key back.
+run again gives its key to the next one, in the transaction that writes that one.
 """
 
 from dataclasses import dataclass
 
-from approvals import transitions
 from approvals.door import Refusal, Visit
 from approvals.models import Invocation
-from approvals.states import InvocationStatus
+from approvals.states import FAILED, InvocationStatus
 
 LONGEST_KEY = 255
-
-_RETRIABLE = {
-    InvocationStatus.ERROR,
-    InvocationStatus.TIMEOUT,
-    InvocationStatus.KILLED,
-    InvocationStatus.UNKNOWN,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +38,7 @@ def look_up(visit: Visit) -> Earlier | Refusal | None:
         return _refusal(
             "IdempotencyConflict", "idempotency key was already used with different arguments"
         )
-    if row.status in _RETRIABLE and visit.tool.may_run_again:
-        transitions.release_idempotency_key(row)
+    if row.status in FAILED and visit.tool.may_run_again:
         return None
     if row.status in (InvocationStatus.QUEUED, InvocationStatus.RUNNING):
         return _in_progress(visit, row)

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from approvals.states import OPEN, ApprovalStatus, InvocationStatus, Verdict
+from approvals.states import FAILED, OPEN, ApprovalStatus, InvocationStatus, Verdict
 from audit.fields import CanonicalJSONField
 from audit.models import local_now, new_id
 from tools.models import ApiKey, ToolVersion
@@ -35,6 +35,10 @@ class InvocationQuerySet(models.QuerySet["Invocation"]):
     def lost(self, now: datetime) -> "InvocationQuerySet":
         """Running, and its worker has not been heard of for the length of a lease."""
         return self.filter(status=InvocationStatus.RUNNING, lease_expires_at__lte=now)
+
+    def failed(self) -> "InvocationQuerySet":
+        """Ran, and did not end well."""
+        return self.filter(status__in=FAILED)
 
     def of_lineage(self, lineage: UUID) -> "InvocationQuerySet":
         return self.filter(lineage=lineage)
@@ -194,6 +198,11 @@ class Approval(models.Model):
 
     def __str__(self) -> str:
         return f"{self.invocation.tool_name} for {self.invocation.actor}"
+
+    @property
+    def requesting_side(self) -> set[int | None]:
+        """The people who may not decide: the key's owner, and whoever made the key."""
+        return {self.invocation.key.owner_id, self.invocation.key.created_by_id}
 
     @property
     def is_pending(self) -> bool:

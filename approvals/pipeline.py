@@ -10,7 +10,16 @@ from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError, transaction
 
-from approvals import dispatch, door, execution, idempotency, transitions, upkeep, waiting
+from approvals import (
+    dispatch,
+    door,
+    execution,
+    idempotency,
+    places,
+    transitions,
+    upkeep,
+    waiting,
+)
 from approvals.door import Action, Call, Refusal, Visit
 from approvals.errors import StaleTransition
 from approvals.idempotency import Earlier
@@ -21,7 +30,6 @@ from approvals.states import InvocationStatus, is_final
 from audit import ledger
 from audit.events import EventName
 from audit.models import local_now
-from audit.redaction import Redactor
 from sandbox.errors import SandboxUnavailable
 from tools import registry
 from tools.definition import ToolDefinition
@@ -81,7 +89,11 @@ def _walk(visit: Visit, patience: Patience) -> Answer:
     try:
         if isinstance(decision, NeedsApproval):
             return _hold(action, decision.reason, patience)
-        return _run_inline(action) if _runs_inline(visit.tool) else _run_by_worker(action, patience)
+        if _runs_inline(visit.tool):
+            with places.for_running() as has_place:
+                if has_place:
+                    return _run_inline(action)
+        return _run_by_worker(action, patience)
     except IntegrityError:
         return _beaten(visit, patience)
 
@@ -103,7 +115,7 @@ def _refuse(visit: Visit, refusal: Refusal) -> Answer:
             request_id=visit.call.request_id,
             source=visit.call.source,
             key_prefix=visit.caller.prefix,
-            redactor=_hiding_the_unknown(visit, refusal),
+            redactor=visit.redactor,
         )
     except DatabaseError:
         if refusal.status != "unavailable":
@@ -112,33 +124,20 @@ def _refuse(visit: Visit, refusal: Refusal) -> Answer:
     return Answer(refusal=refusal, visit=visit, audit_id=str(event.pk))
 
 
-def _hiding_the_unknown(visit: Visit, refusal: Refusal) -> Redactor:
-    """Arguments that the tool does not know are recorded without their values.
-
-    A secret under a misspelt name is a secret still.
-    """
-    unknown = [fault["path"] for fault in refusal.fields if fault["type"] == "extra_forbidden"]
-    if not unknown:
-        return visit.redactor
-    names = [path.rpartition(".")[2] for path in unknown]
-    return Redactor.over(visit.call.arguments, [*visit.tool.redacts, *names])
-
-
 def _replay(visit: Visit, row: Invocation, patience: Patience) -> Answer:
-    """An earlier call's answer, told in the ledger once it is an outcome."""
-    if not is_final(row.status):
-        row = _waited_for(row, patience)
-        return Answer(row, replayed=is_final(row.status))
+    """An earlier call's answer, and a line in the ledger that it was asked for again."""
+    row = _waited_for(row, patience)
     ledger.record(
         EventName.INVOCATION_REPLAYED,
         actor=visit.caller.actor,
         tool_name=row.tool_name,
+        reason="" if is_final(row.status) else "not_ended_yet",
         invocation_id=row.pk,
         request_id=visit.call.request_id,
         source=visit.call.source,
         key_prefix=visit.caller.prefix,
     )
-    return Answer(row, replayed=True)
+    return Answer(row, replayed=is_final(row.status))
 
 
 def _redeem(action: Action, approval_id: str, patience: Patience) -> Answer:
@@ -181,7 +180,10 @@ def _hold(action: Action, reason: str, patience: Patience) -> Answer:
 
 
 def _runs_inline(tool: ToolDefinition) -> bool:
-    """Reading may happen here, in a warm process; everything else is the workers' business."""
+    """Reading may happen here, in a warm process; everything else is the workers' business.
+
+    It holds a thread of the server, so only so much of it happens at once (see `places`).
+    """
     return tool.is_read_only and not (tool.isolated or tool.secrets)
 
 
@@ -194,8 +196,8 @@ def _run_inline(action: Action) -> Answer:
         ending, attempts = execution.run_inline(action)
         return Answer(transitions.enter_finished(action, ending, attempts))
     row = transitions.enter_running(action)
-    ending, attempts = execution.run_inline(action, row)
-    return Answer(transitions.finish(row, ending, action.visit.redactor, attempts))
+    execution.run_entered(action, row)
+    return Answer(_again(row.pk))
 
 
 def _run_by_worker(action: Action, patience: Patience) -> Answer:
@@ -239,7 +241,7 @@ def when_moved(row: Invocation, seconds: float) -> Invocation:
 
 def _waited_for(row: Invocation, patience: Patience) -> Invocation:
     """The call at its end, as far as the caller's patience goes."""
-    if row.status == InvocationStatus.HELD and not patience.for_people:
+    if is_final(row.status) or (row.status == InvocationStatus.HELD and not patience.for_people):
         return row
     return _when_final(row, patience.seconds)
 

@@ -68,8 +68,8 @@ def deciders() -> list[User]:
 
 def eligible(approval: Approval, holders: list[User]) -> list[str]:
     """The people who may decide this call: holders, without the requester's side."""
-    owner_id = approval.invocation.key.owner_id
-    return [user.get_username() for user in holders if user.pk != owner_id]
+    side = approval.requesting_side
+    return [user.get_username() for user in holders if user.pk not in side]
 
 
 def arguments_in_order(row: Invocation) -> dict[str, Any]:

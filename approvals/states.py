@@ -91,8 +91,8 @@ WAITING = frozenset({_I.HELD, _I.QUEUED})
 """Nothing has run yet, and something still may."""
 OPEN = frozenset({_I.HELD, _I.QUEUED, _I.RUNNING})
 """Not at an end; everything else is final, but for a person reconciling `unknown`."""
-RAN = frozenset({_I.SUCCESS, _I.ERROR, _I.TIMEOUT, _I.KILLED, _I.UNKNOWN})
-"""The tool has started; its effect may have happened."""
+FAILED = frozenset({_I.ERROR, _I.TIMEOUT, _I.KILLED, _I.UNKNOWN})
+"""The tool has started and did not end well; its effect may have happened."""
 OPEN_APPROVAL = frozenset({_A.PENDING, _A.APPROVED})
 """Not decided, or decided and not used."""
 

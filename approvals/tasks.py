@@ -5,16 +5,9 @@ from uuid import UUID
 from celery import shared_task
 
 from approvals import dispatch, execution
-from approvals import upkeep as housekeeping
 
 
 @shared_task(name=dispatch.RUN_TASK)
 def run(invocation_id: str) -> None:
     """Run one queued call."""
     execution.run(UUID(invocation_id))
-
-
-@shared_task(name="approvals.upkeep", expires=10)
-def upkeep() -> None:
-    """Expire, send again, settle what is lost."""
-    housekeeping.upkeep()

@@ -70,6 +70,7 @@ def enter_running(action: Action) -> Invocation:
     row = new_row(action, InvocationStatus.RUNNING, started_at=moment, claims=1)
     row.lease_expires_at = moment + LEASE
     with transaction.atomic():
+        _free_the_key_of_a_failed_twin(action)
         tell(row, EventName.INVOCATION_STARTED, beside=[row], redactor=action.visit.redactor)
     return row
 
@@ -80,6 +81,7 @@ def enter_queued(action: Action) -> Invocation:
     row.arguments_sealed = vault.seal(action.frozen)
     row.dispatch_after = now() + MESSAGE_TIME
     with transaction.atomic():
+        _free_the_key_of_a_failed_twin(action)
         tell(row, EventName.INVOCATION_QUEUED, beside=[row], redactor=action.visit.redactor)
     return row
 
@@ -90,21 +92,32 @@ def enter_held(action: Action, reason: str) -> Approval | None:
     The same action, already waiting for the same caller, is returned instead of a second one. The
     caller's keys are locked meanwhile, so that neither rule can be raced.
     """
-    visit = action.visit
+    visit, moment = action.visit, now()
     with transaction.atomic():
         list(ApiKey.objects.select_for_update().filter(lineage=visit.caller.lineage).order_by("pk"))
         held = Invocation.objects.held().of_lineage(visit.caller.lineage)
         if visit.call.idempotency_key is None and (
             twin := held.filter(digest=action.digest()).select_related("approval").first()
         ):
-            return twin.approval
+            if twin.approval.expires_at > moment:
+                return twin.approval
+            expire(twin.approval)
         most = settings.RAMPART_MAX_PENDING_PER_KEY
         if len(held.values_list("pk", flat=True).order_by()[:most]) >= most:
             return None
-        return _new_held(action, reason, now())
+        return _new_held(action, reason, moment)
+
+
+def _free_the_key_of_a_failed_twin(action: Action) -> None:
+    """Take the idempotency key from a failed call that may run again, for the one now written."""
+    key, caller = action.visit.call.idempotency_key, action.visit.caller
+    if key is not None and action.visit.tool.may_run_again:
+        failed = Invocation.objects.of_lineage(caller.lineage).failed()
+        failed.filter(idempotency_key=key).update(idempotency_key=None)
 
 
 def _new_held(action: Action, reason: str, moment: datetime) -> Approval:
+    _free_the_key_of_a_failed_twin(action)
     row = new_row(action, InvocationStatus.HELD)
     row.arguments_sealed = vault.seal(action.frozen)
     approval = Approval(
@@ -368,6 +381,7 @@ def lose(row: Invocation) -> None:
             InvocationStatus.UNKNOWN,
             source={InvocationStatus.RUNNING},
             claims=row.claims,
+            silent_since=moment,
             **ending_columns(ending, PLAIN, moment),
         )
         row.refresh_from_db()
@@ -376,15 +390,17 @@ def lose(row: Invocation) -> None:
 
 def requeue(row: Invocation) -> None:
     """Running to queued again: the worker is gone, and running twice does no harm."""
+    moment = now()
     with transaction.atomic():
         audit_id = _move(
             row.pk,
             InvocationStatus.QUEUED,
             source={InvocationStatus.RUNNING},
             claims=row.claims,
+            silent_since=moment,
             lease_expires_at=None,
             dispatches=0,
-            dispatch_after=now() + MESSAGE_TIME,
+            dispatch_after=moment + MESSAGE_TIME,
         )
         row.refresh_from_db()
         tell(row, EventName.INVOCATION_REQUEUED, reason="lease_lost", event_id=audit_id)
@@ -399,11 +415,6 @@ def note_dispatch(row: Invocation) -> None:
     Invocation.objects.filter(pk=row.pk, status=InvocationStatus.QUEUED).update(
         dispatches=row.dispatches + 1, dispatch_after=now() + wait
     )
-
-
-def release_idempotency_key(row: Invocation) -> None:
-    """Free the key of a call that failed and may be run again."""
-    Invocation.objects.filter(pk=row.pk).update(idempotency_key=None)
 
 
 def drop_keepsakes(moment: datetime) -> int:
@@ -421,15 +432,21 @@ def _move(
     source: Collection[str],
     claims: int | None = None,
     set_claims: int | None = None,
+    silent_since: datetime | None = None,
     **columns: Any,
 ) -> UUID:
-    """The conditional UPDATE; returns the id that the ledger's line must bear."""
+    """The conditional UPDATE; returns the id that the ledger's line must bear.
+
+    Beside the status it may ask for the claim that is meant, and for a lease that has run out.
+    """
     if illegal := [status for status in source if target not in TRANSITIONS[status]]:
         raise AssertionError(f"no arrow leads from {illegal} to {target}")
     audit_id = new_id()
     expected = Invocation.objects.filter(pk=invocation_id, status__in=source)
     if claims is not None:
         expected = expected.filter(claims=claims)
+    if silent_since is not None:
+        expected = expected.filter(lease_expires_at__lte=silent_since)
     if set_claims is not None:
         columns["claims"] = set_claims
     if expected.update(status=target, audit_id=audit_id, **columns) != 1:

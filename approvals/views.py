@@ -17,10 +17,16 @@ from approvals.models import Approval, Invocation
 from approvals.results import Answer, describe, invocation_url, undecided_status
 from approvals.serializers import describe_approval, describe_approvals
 from approvals.states import ApprovalStatus, InvocationStatus, api_word
+from audit import ledger
+from audit.events import EventName
 from tools.errors import UnknownTool
 from tools.identity import Caller
 
 SECONDS_TO_LOOK_AGAIN = 1
+MAY_NOT_DECIDE = {
+    "machine_cannot_approve": "an API key can't decide",
+    "permission_denied": "you may not decide calls",
+}
 VIEW = "approvals.view_approval"
 VIEW_INVOCATION = "approvals.view_invocation"
 
@@ -55,6 +61,7 @@ class InvokeView(APIView):
         try:
             answer = pipeline.submit(call, caller, wanted.patience)
         except UnknownTool as error:
+            _tell_unknown_tool(caller, call)
             raise NotFound(str(error), code="unknown_tool") from None
         return _response(answer, wanted.applied)
 
@@ -63,6 +70,11 @@ class InvocationListView(GenericAPIView[Invocation]):
     """`GET /invocations`: the caller's own, newest first."""
 
     results_name = "invocations"
+
+    @staticmethod
+    def weigh(row: Invocation) -> int:
+        """What the row adds to a page's size."""
+        return len(row.result_sealed or b"")
 
     def get(self, request: Request) -> Response:
         rows = self.paginate_queryset(self.get_queryset())
@@ -133,10 +145,10 @@ class DecisionView(APIView):
 
     def post(self, request: Request, approval_id: UUID) -> Response:
         person = the_person(request)
-        if person is None:
-            raise PermissionDenied("an API key can't decide", code="machine_cannot_approve")
-        if not person.has_perm(deciding.DECIDE):
-            raise PermissionDenied("you may not decide calls", code="permission_denied")
+        if person is None or not person.has_perm(deciding.DECIDE):
+            code = "permission_denied" if person else "machine_cannot_approve"
+            _tell_refused_decider(request, approval_id, code)
+            raise PermissionDenied(MAY_NOT_DECIDE[code], code=code)
         approval = _found(Approval.objects.with_everything().filter(pk=approval_id).first())
         decision = bodies.read_decision(request).model_dump()
         decide = deciding.approve if self.verb == "approve" else deciding.reject
@@ -175,7 +187,8 @@ def the_person(request: Request) -> User | None:
 
 def own_invocations(request: Request) -> QuerySet[Invocation]:
     """The invocations that the requester may read: a key's own, a reviewer's all."""
-    rows, who = Invocation.objects.select_related("approval__resolved_by"), requester(request)
+    who = requester(request)
+    rows = Invocation.objects.select_related("approval__resolved_by").defer("arguments_sealed")
     if isinstance(who, Caller):
         return rows.of_lineage(who.lineage)
     return rows if who.has_perm(VIEW_INVOCATION) else rows.filter(key__owner=who)
@@ -199,6 +212,32 @@ def _cancelled(request: Request, row: Invocation) -> Response:
     if not pipeline.cancel(row, by=by):
         raise Conflict("the call has ended already", code="already_final")
     return Response(_read(request, pipeline.when_moved(row, 0)))
+
+
+def _tell_unknown_tool(caller: Caller, call: Call) -> None:
+    """Arguments for a tool that nobody knows are not kept: nobody knows what is secret in them."""
+    ledger.record(
+        EventName.INVOCATION_REFUSED,
+        actor=caller.actor,
+        tool_name=call.tool_name,
+        reason="unknown_tool",
+        request_id=call.request_id,
+        source=call.source,
+        key_prefix=caller.prefix,
+    )
+
+
+def _tell_refused_decider(request: Request, approval_id: UUID, code: str) -> None:
+    who = requester(request)
+    ledger.record(
+        EventName.APPROVAL_REFUSED,
+        actor=who.actor if isinstance(who, Caller) else who.get_username(),
+        reason=code,
+        approval_id=approval_id,
+        request_id=_request_id(request),
+        source="rest",
+        key_prefix=who.prefix if isinstance(who, Caller) else "",
+    )
 
 
 def _read(request: Request, row: Invocation) -> dict[str, Any]:

@@ -1,20 +1,20 @@
 """Waiting for a call to move: woken by Redis where there is one, by looking again elsewhere.
 
-A waiting caller holds one of the server's threads, so at most half of them may wait: the person
-who is to approve must still get in. Whoever finds no place is answered at once with what is known.
+A waiting caller holds one of the server's threads, so only so many may wait (see `places`).
+Whoever finds no place is answered at once with what is known.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cache
-from threading import BoundedSemaphore
 from typing import TypeVar
 from uuid import UUID
 
 import redis
 from django.conf import settings
+
+from approvals import places
 
 T = TypeVar("T")
 
@@ -42,28 +42,13 @@ def wait_until(look: Callable[[], T | None], invocation_id: UUID, seconds: float
     found = look()
     if found is not None or seconds <= 0:
         return found
-    with _place() as has_place:
+    with places.for_waiting() as has_place:
         if not has_place:
             return None
         for _ in _wake_ups(invocation_id, deadline):
             if (found := look()) is not None:
                 return found
     return None
-
-
-@cache
-def _places() -> BoundedSemaphore:
-    return BoundedSemaphore(max(1, settings.RAMPART_WEB_THREADS // 2))
-
-
-@contextmanager
-def _place() -> Iterator[bool]:
-    got = _places().acquire(blocking=False)
-    try:
-        yield got
-    finally:
-        if got:
-            _places().release()
 
 
 def _wake_ups(invocation_id: UUID, deadline: float) -> Iterator[None]:
@@ -96,7 +81,7 @@ def _looks(deadline: float) -> Iterator[None]:
 
 @cache
 def _redis() -> redis.Redis:
-    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1)
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=2)
 
 
 def _channel(invocation_id: UUID) -> str:

@@ -16,10 +16,13 @@ REDACTED = "[REDACTED]"
 ALWAYS_SECRET = frozenset(
     {
         "password", "passwd", "passphrase", "secret", "client_secret", "api_key", "apikey",
-        "authorization", "access_token", "refresh_token", "id_token", "private_key",
+        "authorization", "token", "access_token", "refresh_token", "id_token", "private_key",
     }
 )  # fmt: skip
 """Names that nobody means to show, whether a tool marks them or not."""
+
+MOST_SECRETS = 64
+"""More secret values than this in one call are not looked for: all its text is hidden instead."""
 
 SHORTEST_SECRET = 4
 """Shorter values are not searched for in free text: they would blot out innocent words."""
@@ -31,12 +34,19 @@ class Redactor:
 
     names: frozenset[str]
     values: tuple[str, ...] = ()
+    hides_all_text: bool = False
+    """There are more secret values than can be looked for, so no text is shown at all."""
 
     @classmethod
     def over(cls, arguments: Any, names: Iterable[str] = ()) -> "Redactor":
         """The redactor of one call: its secret names, and the values its arguments hold there."""
         secret = ALWAYS_SECRET | {name.casefold() for name in names}
-        found = {text for text in _secrets_in(arguments, secret) if len(text) >= SHORTEST_SECRET}
+        found: set[str] = set()
+        for text in _secrets_in(arguments, secret):
+            if len(text) >= SHORTEST_SECRET:
+                found.add(text)
+            if len(found) > MOST_SECRETS:
+                return cls(secret, hides_all_text=True)
         return cls(secret, tuple(sorted(found, key=len, reverse=True)))
 
     def __call__(self, value: Any) -> JSON:
@@ -46,8 +56,11 @@ class Redactor:
     def text(self, text: str) -> str:
         """The text as it can be stored, with every secret value hidden."""
         text = storable_text(text)
-        for value in self.values:
-            text = text.replace(value, REDACTED)
+        if self.hides_all_text:
+            return REDACTED
+        if len(text) >= SHORTEST_SECRET:
+            for value in self.values:
+                text = text.replace(value, REDACTED)
         return text
 
     def _hide(self, value: JSON) -> JSON:
@@ -56,16 +69,22 @@ class Redactor:
                 return self.text(value)
             case dict():
                 return {
-                    self.text(key): REDACTED if key.casefold() in self.names else self._hide(item)
+                    self._key(key): REDACTED if key.casefold() in self.names else self._hide(item)
                     for key, item in value.items()
                 }
             case list():
                 return [self._hide(item) for item in value]
+            case int() | float() if self.hides_all_text and not isinstance(value, bool):
+                return REDACTED
             case int() | float() if self.values and not isinstance(value, bool):
                 written = canonical_text(value)
                 return value if self.text(written) == written else REDACTED
             case _:
                 return value
+
+    def _key(self, key: str) -> str:
+        """Names of fields are shown even where no text is."""
+        return key if self.hides_all_text else self.text(key)
 
 
 PLAIN = Redactor(ALWAYS_SECRET)
@@ -82,9 +101,10 @@ def _secrets_in(value: Any, names: frozenset[str]) -> Iterator[str]:
 
 
 def _texts_in(value: Any) -> Iterator[str]:
-    """Every scalar below a secret name, in each form in which it may be written."""
+    """Every key and scalar below a secret name, in each form in which it may be written."""
     if isinstance(value, Mapping):
-        for item in value.values():
+        for key, item in value.items():
+            yield from _texts_in(str(key))
             yield from _texts_in(item)
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:

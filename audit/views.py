@@ -31,6 +31,11 @@ class EventListView(GenericAPIView[Event]):
 
     results_name = "events"
 
+    @staticmethod
+    def weigh(event: Event) -> int:
+        """What the event adds to a page's size."""
+        return len(repr(event.result)) + len(repr(event.arguments))
+
     def get(self, request: Request) -> Response:
         rows = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response([describe(event) for event in rows or []])

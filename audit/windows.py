@@ -54,6 +54,11 @@ class Window(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Only what a filter of the page asks for: a query string is no way to search columns."""
+        names = {getattr(given, "parameter_name", given) for given in self.list_filter}
+        return lookup.partition("__")[0] in names
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.get_readonly_fields(request, obj)
 

@@ -9,7 +9,7 @@ class RampartConfig(AppConfig):
     name = "rampart"
 
     def ready(self) -> None:
-        autodiscover_modules("checks", "signals")
+        autodiscover_modules("checks", "signals", "clock")
 
 
 class RampartAdminConfig(AdminConfig):

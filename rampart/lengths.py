@@ -1,6 +1,7 @@
-"""Bodies that come without their length: in chunks, or over HTTP/2.
+"""Bodies that come without their length over HTTP/2, where that is usual.
 
 Django reads no body whose length it is not told, so such a call would run without its arguments.
+In HTTP/1.1 such a body comes in chunks, which PlainRequestMiddleware refuses.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,18 +17,13 @@ def with_known_length(application: Application) -> Application:
     """The application, told the length of every body; of a longer one, that it is too large."""
 
     def measured(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if not environ.get("CONTENT_LENGTH") and _may_have_a_body(environ):
+        protocol = str(environ.get("SERVER_PROTOCOL", ""))
+        if protocol.startswith("HTTP/2") and not environ.get("CONTENT_LENGTH"):
             body = _read(environ["wsgi.input"])
             environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         return application(environ, start_response)
 
     return measured
-
-
-def _may_have_a_body(environ: dict[str, Any]) -> bool:
-    """In HTTP/1.1 a body says how it ends; the server knows of itself where one of HTTP/2 does."""
-    protocol = str(environ.get("SERVER_PROTOCOL", ""))
-    return "HTTP_TRANSFER_ENCODING" in environ or protocol.startswith("HTTP/2")
 
 
 def _read(stream: Any) -> bytes:

@@ -7,11 +7,11 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 from approvals.bodies import is_request_id
+from rampart.problems import as_problem, is_api
 
 Next = Callable[[HttpRequest], HttpResponseBase]
 
 HEADER = "X-Request-ID"
-API_PREFIX = "/api/"
 PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 
@@ -30,6 +30,28 @@ class RequestIdMiddleware:
         return response
 
 
+class PlainRequestMiddleware:
+    """Refuse what one reader would take for another request than the next does.
+
+    WSGI has no length for a chunked body and Django reads it as empty, so it is refused with 411
+    rather than run with defaults; NUL can stand in no text that a database compares (the API's own
+    filters say so themselves).
+    """
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "HTTP_TRANSFER_ENCODING" in request.META:
+            return self._refuse(request, 411, "length_required")
+        if "%00" in request.META.get("QUERY_STRING", "") and not is_api(request):
+            return self._refuse(request, 400, "bad_request")
+        return self.get_response(request)
+
+    def _refuse(self, request: HttpRequest, status: int, code: str) -> HttpResponseBase:
+        return as_problem(request, status, code)
+
+
 class SecurityHeadersMiddleware:
     """The Content-Security-Policy of SECURE_CSP, a fixed Permissions-Policy; the API uncached.
 
@@ -46,6 +68,6 @@ class SecurityHeadersMiddleware:
         response = self.get_response(request)
         response.setdefault("Content-Security-Policy", self.policy)
         response.setdefault("Permissions-Policy", PERMISSIONS)
-        if request.path.startswith(API_PREFIX):
+        if is_api(request):
             response.setdefault("Cache-Control", "no-store")
         return response

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,10 @@ from rest_framework.views import APIView
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 200
+BATCH = 25
+LARGEST_PAGE = 4 * 2**20
+"""Bytes of the rows' large columns, as the view weighs them; a page ends after the row that
+passes it, however many were asked for."""
 
 
 class BadCursor(APIException):
@@ -34,13 +39,37 @@ class OpaqueCursor(BasePagination):
         limit = _limit(request.query_params.get("limit"))
         if cursor := request.query_params.get("cursor"):
             queryset = queryset.filter(pk__lt=_decoded(cursor))
-        rows = list(queryset.order_by("-pk")[: limit + 1])
-        self.next = _encoded(rows[limit - 1].pk) if len(rows) > limit else None
+        weigh = getattr(view, "weigh", _nothing)
+        rows, more_follow = _page(queryset.order_by("-pk"), limit, weigh)
+        self.next = _encoded(rows[-1].pk) if more_follow else None
         self.results_name = getattr(view, "results_name", "results")
-        return rows[:limit]
+        return rows
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({self.results_name: data, "next": self.next})
+
+
+def _page(queryset: Any, limit: int, weigh: Callable[[Any], int]) -> tuple[list[Any], bool]:
+    """The rows up to the limit, or until they weigh too much; and whether more follow.
+
+    They are read a few at a time, so that a page of large rows never stands in memory whole.
+    """
+    rows: list[Any] = []
+    weight, rest = 0, queryset
+    while True:
+        batch = list(rest[:BATCH])
+        for row in batch:
+            if len(rows) == limit or weight > LARGEST_PAGE:
+                return rows, True
+            rows.append(row)
+            weight += weigh(row)
+        if len(batch) < BATCH:
+            return rows, False
+        rest = queryset.filter(pk__lt=rows[-1].pk)
+
+
+def _nothing(row: Any) -> int:
+    return 0
 
 
 def _limit(text: str | None) -> int:

@@ -57,6 +57,7 @@ CODES: dict[str, str] = {
     "not_found": "There is nothing here, or nothing of yours.",
     "method_not_allowed": "The address exists, but not for this method.",
     "unsupported_media_type": "Bodies are application/json.",
+    "length_required": "A body is sent with its length, not in chunks.",
     "body_too_large": "The body is larger than 1 MiB.",
     "malformed_json": "The body is not JSON as RFC 8259 readers agree on it.",
     "invalid_request": "The body or a parameter does not have the form it should.",
@@ -169,54 +170,56 @@ def _tell(request: HttpRequest, code: str) -> None:
 # Django's own error pages: problems below /api/, pages elsewhere.
 
 
-def _is_api(request: HttpRequest) -> bool:
+def is_api(request: HttpRequest) -> bool:
+    """Whether a program asks, which wants problems rather than pages."""
     return request.path.startswith("/api/")
 
 
-def _as_problem(request: HttpRequest, status: int, code: str) -> HttpResponse:
+def as_problem(request: HttpRequest, status: int, code: str) -> HttpResponse:
+    """The answer to a request that no view of the API has seen."""
     body = problem(request, status, code, CODES[code])
     return JsonResponse(body, status=status, content_type=MEDIA_TYPE)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404."""
-    if _is_api(request):
-        return _as_problem(request, 404, "not_found")
+    if is_api(request):
+        return as_problem(request, 404, "not_found")
     return defaults.page_not_found(request, exception)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403."""
-    if _is_api(request):
-        return _as_problem(request, 403, "permission_denied")
+    if is_api(request):
+        return as_problem(request, 403, "permission_denied")
     return defaults.permission_denied(request, exception)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403 from the CSRF middleware."""
-    if _is_api(request):
-        return _as_problem(request, 403, "csrf_failed")
+    if is_api(request):
+        return as_problem(request, 403, "csrf_failed")
     return csrf.csrf_failure(request, reason)
 
 
 def method_not_allowed(request: HttpRequest, allowed: Iterable[str]) -> HttpResponse:
     """405, for views that are not REST framework's."""
-    response = _as_problem(request, 405, "method_not_allowed")
+    response = as_problem(request, 405, "method_not_allowed")
     response["Allow"] = ", ".join(allowed)
     return response
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400."""
-    if _is_api(request):
-        return _as_problem(request, 400, "bad_request")
+    if is_api(request):
+        return as_problem(request, 400, "bad_request")
     return defaults.bad_request(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """500, or 503 where it was the database."""
-    if _is_api(request):
-        return _as_problem(request, 500, "internal_error")
+    if is_api(request):
+        return as_problem(request, 500, "internal_error")
     return defaults.server_error(request)
 
 

@@ -59,6 +59,8 @@ RAMPART_MAX_KEY_LIFETIME = _config.duration("RAMPART_MAX_KEY_LIFETIME", "365d")
 DATABASES = {"default": database(_config.secret("DATABASE_URL", ""), RAMPART_VAR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = _config.secret("REDIS_URL", "")
+if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+    raise ImproperlyConfigured("REDIS_URL: not an address such as redis://localhost:6379/0")
 
 # Celery. Messages hold ids only; nothing but JSON is read.
 
@@ -85,9 +87,6 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = bool(REDIS_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(RAMPART_VAR / "celerybeat-schedule")
-CELERY_BEAT_SCHEDULE = {
-    "upkeep": {"task": "approvals.upkeep", "schedule": 2.0, "options": {"expires": 10}},
-}
 
 # Django.
 
@@ -108,6 +107,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "rampart.middleware.RequestIdMiddleware",
     "rampart.middleware.SecurityHeadersMiddleware",
+    "rampart.middleware.PlainRequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

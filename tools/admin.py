@@ -187,7 +187,7 @@ class ApiKeyAdmin(Window):
         if not form.is_valid():
             return None
         try:
-            return key_cabinet.create_key(**form.cleaned_data, by=name_of(request))
+            return key_cabinet.create_key(**form.cleaned_data, by=cast("User", request.user))
         except KeyRefused as error:
             form.add_error(None, str(error))
             return None

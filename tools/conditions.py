@@ -64,7 +64,7 @@ class Condition:
         """Why these arguments need a person, or None when they don't."""
         try:
             met = self._met(_plain(arguments.get(self.field)))
-        except Incomparable:
+        except (Incomparable, ArithmeticError):  # Decimal's signalling NaN raises when compared.
             return f"{self.field} cannot be compared"
         phrase = PHRASES[self.operator]
         return phrase.format(field=self.field, value=self.value) if met else None
@@ -136,10 +136,12 @@ def _decimal(number: Number) -> Decimal:
 
 
 def _equal(actual: Any, expected: Any) -> bool:
-    if _is_number(actual) and _is_number(expected):
-        return _decimal(actual) == _decimal(expected)
     if expected is None:
         return actual is None
+    if _is_number(actual) and _is_number(expected):
+        return _decimal(actual) == _decimal(expected)
+    if isinstance(actual, float | Decimal) or isinstance(expected, float | Decimal):
+        raise Incomparable  # NaN, an infinity, or a number and something else.
     if isinstance(expected, str) and not isinstance(actual, str):
         actual = _text_of(actual)
     if type(actual) is not type(expected):

@@ -30,7 +30,7 @@ def create_key(
     cidrs: Sequence[str] = (),
     rate_tier: str = "",
     lifetime: timedelta | None = None,
-    by: str,
+    by: str | User,
 ) -> tuple[ApiKey, str]:
     """Make a key; returns its row and its text, which is shown once and kept nowhere.
 
@@ -39,11 +39,13 @@ def create_key(
     """
     now = local_now()
     new = keys.new_key()
+    maker = None if isinstance(by, str) else by
     row = ApiKey(
         prefix=new.prefix,
         digest=new.digest,
         actor=_named(actor),
         owner=owner or service_account(actor),
+        created_by=maker,
         scopes=_scopes(scopes),
         tools=list(tools),
         cidrs=[_network(cidr) for cidr in cidrs],
@@ -54,7 +56,7 @@ def create_key(
     row.save(force_insert=True)
     ledger.record(
         EventName.KEY_CREATED,
-        actor=by,
+        actor=by if isinstance(by, str) else by.get_username(),
         key_prefix=row.prefix,
         metadata={
             "actor": row.actor,

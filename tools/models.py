@@ -90,6 +90,14 @@ class ApiKey(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="api_keys"
     )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The person who made it, if a person did; on the requester's side too.",
+    )
     scopes = models.JSONField(default=list, help_text='Such as ["orders.read", "refunds.*"].')
     tools = models.JSONField(default=list, blank=True, help_text="Only these tools; empty: all.")
     cidrs = models.JSONField(default=list, blank=True, help_text="Only from these networks.")

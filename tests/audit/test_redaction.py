@@ -89,6 +89,13 @@ def test_words_too_short_to_be_told_apart_are_hidden_by_name_only() -> None:
     assert hidden(arguments, arguments) == {"card": REDACTED, "note": "1234"}
 
 
+@pytest.mark.feature("U4")
+def test_more_secrets_than_can_be_looked_for_hide_all_text() -> None:
+    arguments = {"card": [f"secret-{number:03}" for number in range(1000)], "note": "secret-999"}
+    assert hidden(arguments, arguments) == {"card": REDACTED, "note": REDACTED}
+    assert "secret" not in canonical_text(hidden(arguments, ["a secret-500", {"k": "secret-1"}]))
+
+
 def test_other_numbers_and_flags_are_left_alone() -> None:
     value = {"a": 5, "b": 5.5, "c": True, "d": None, "e": "text"}
     assert hidden({"card": 987654}, value) == value

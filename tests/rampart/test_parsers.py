@@ -91,7 +91,7 @@ def test_a_body_beyond_what_django_buffers_is_413_too(agent: Agent) -> None:
     check(post(agent, b" " * (3 * LARGEST_BODY)), 413, "body_too_large")
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"null", b"[]"])
+@pytest.mark.parametrize("body", [b"", b"{}", b" {} "])
 def test_an_empty_body_is_a_call_without_arguments(agent: Agent, body: bytes) -> None:
     assert post(agent, body).json()["status"] == "success"
 

@@ -102,6 +102,14 @@ def test_json_is_taken_and_given_whatever_accept_says(
 
 
 @pytest.mark.feature("H2", "E27")
+def test_a_body_in_chunks_is_411_and_never_a_call_without_arguments(agent: Agent) -> None:
+    answer = agent.client.post(
+        INVOKE, {"arguments": {}}, format="json", headers={"Transfer-Encoding": "chunked"}
+    )
+    check(answer, 411, "length_required")
+
+
+@pytest.mark.feature("H2", "E27")
 def test_no_credentials_and_bad_ones_are_401(db: None) -> None:
     check(APIClient().get("/api/v1/tools"), 401, "not_authenticated")
     headers = {"X-Rampart-Key": keys.new_key().text}
@@ -141,6 +149,10 @@ def test_another_host_is_400(settings: Settings) -> None:
         ('["hush"]', "object"),
         ('"hush"', "object"),
         ("5", "object"),
+        ("0", "object"),
+        ("null", "object"),
+        ("[]", "object"),
+        ('""', "object"),
     ],
 )
 def test_a_body_of_another_form_is_400(agent: Agent, body: str, what: str) -> None:
@@ -212,11 +224,12 @@ def test_a_refusal_stands_though_it_cannot_be_written_down(monkeypatch: MonkeyPa
 
 
 @pytest.mark.feature("H2", "E27")
-@pytest.mark.parametrize("path", ["invocations?tool=%00", "approvals?tool=%00", "audit?tool=%00"])
-def test_nul_in_a_filter_is_no_failure_of_ours(make_agent: MakeAgent, path: str) -> None:
-    answer = make_agent(scopes=("*",)).get(path)
-    if answer.status_code != 200:
-        check(answer, 400, "bad_request")
+@pytest.mark.parametrize("query", ["tool=%00", "since=%00", "cursor=%00", "limit=1%00", "x=a%00b"])
+@pytest.mark.parametrize("path", ["invocations", "approvals", "audit"])
+def test_nul_in_a_query_is_400_on_every_database(
+    make_agent: MakeAgent, path: str, query: str
+) -> None:
+    check(make_agent(scopes=("*",)).get(f"{path}?{query}"), 400, "bad_request")
 
 
 # The same in words.

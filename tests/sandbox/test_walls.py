@@ -11,7 +11,7 @@ import sandbox
 from sandbox.child import report_progress
 
 ROOM = Path(sandbox.__file__).parent
-ALLOWED_VARIABLES = {"PATH", "LANG", "LC_ALL", "TZ"}
+ALLOWED_VARIABLES = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"}  # LC_CTYPE is CPython's own
 SECRET = "s3cret-of-the-server"
 LONG = 60
 

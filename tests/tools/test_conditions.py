@@ -62,6 +62,21 @@ def test_what_cannot_be_compared_asks_a_person(operator: Operator, actual: Any) 
 
 
 @pytest.mark.feature("P2")
+@pytest.mark.parametrize("operator", [Operator.EQUAL, Operator.NOT_EQUAL, Operator.IN])
+@pytest.mark.parametrize("value", [5.0, Decimal(5), float("nan"), Decimal("NaN")])
+@pytest.mark.parametrize("actual", [float("nan"), float("inf"), Decimal("NaN"), Decimal("sNaN")])
+def test_nan_is_neither_equal_nor_unequal(operator: Operator, value: Any, actual: Any) -> None:
+    assert reason(operator, [value] if operator is Operator.IN else value, actual) == CANNOT
+
+
+@pytest.mark.feature("P2")
+def test_a_signalling_nan_within_a_list_asks_a_person() -> None:
+    nan = Decimal("sNaN")
+    assert reason(Operator.EQUAL, [Decimal(1)], [nan]) == CANNOT
+    assert reason(Operator.CONTAINS, Decimal(1), [nan]) == CANNOT
+
+
+@pytest.mark.feature("P2")
 @pytest.mark.parametrize("operator", sorted(NUMERIC | {Operator.EQUAL, Operator.NOT_EQUAL}))
 @pytest.mark.parametrize("actual", ["1", "5", "1e3", "", "٣"])
 def test_a_number_in_quotes_is_no_number(operator: Operator, actual: str) -> None:
