@@ -2,14 +2,16 @@
 
 import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import requests
 
-from tests.stack import Stack, gone, running, until
+from tests.stack import PROCESSES, ROOT, Stack, gone, running, until
 
 pytestmark = pytest.mark.stack
 
@@ -237,6 +239,62 @@ def test_a_planted_secret_is_nowhere_in_the_database_or_the_logs(
     assert "[REDACTED]" in dump
     assert secret not in dump
     assert not any(secret in deployment.log(name) for name in ("web", "worker", "beat"))
+
+
+@pytest.mark.feature("H2")
+def test_a_body_in_chunks_is_refused_rather_than_read_as_empty(
+    deployment: Stack, key: str, browser: Any, tmp_path: Path
+) -> None:
+    def chunks() -> Any:
+        yield b'{"expected_digest": "0000"}'
+
+    held = deployment.invoke("guarded_trace", key, path=str(tmp_path / "trace")).json()
+    url = f"{deployment.base_url}/api/v1"
+    decided = browser.post(
+        f"{url}/approvals/{held['approval_id']}/approve", data=chunks(),
+        headers={"Content-Type": "application/json"}, timeout=30,
+    )  # fmt: skip
+    called = requests.post(
+        f"{url}/tools/echo/invoke", data=chunks(), timeout=30,
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
+    )  # fmt: skip
+    for answer in (decided, called):
+        assert (answer.status_code, answer.json()["code"]) == (411, "length_required")
+    shown = deployment.get(f"approvals/{held['approval_id']}", key).json()
+    assert shown["status"] == "pending"
+
+
+@pytest.mark.feature("X2")
+def test_upkeep_goes_on_while_every_worker_is_busy(
+    deployment: Stack, key: str, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    busy = [
+        deployment.invoke(
+            "waits_for", key, "respond-async", path=str(tmp_path / str(n)), go=str(go)
+        ).json()["invocation_id"]
+        for n in range(4)
+    ]
+    held = deployment.invoke("guarded_trace", key, path=str(tmp_path / "trace")).json()
+    deployment.python(
+        "from approvals.models import Approval; from approvals.transitions import now\n"
+        f"Approval.objects.filter(pk={held['approval_id']!r}).update(expires_at=now())"
+    )
+    try:
+        ended = until(lambda: _ended(deployment, key, held["invocation_id"]), 15)
+        assert ended["status"] == "expired"
+    finally:
+        go.touch()
+    for invocation_id in busy:
+        until(lambda: _ended(deployment, key, invocation_id), 30)
+
+
+def test_a_port_in_use_is_said_and_not_shared(deployment: Stack) -> None:
+    done = subprocess.run(
+        PROCESSES["web"], cwd=ROOT, env=deployment.environment, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, "in use" in done.stderr) == (1, True)
 
 
 def _ended(deployment: Stack, key: str, invocation_id: str) -> dict[str, Any] | None:

@@ -253,3 +253,16 @@ def test_error_pages_are_plain_and_self_contained(reviewer: User) -> None:
     assert "already_decided" in client.get("/problems/already_decided").content.decode()
     refused = browser(reviewer, strict=True).post("/admin/logout/")
     assert "The page was too old" in refused.content.decode()
+
+
+@pytest.mark.parametrize(
+    "page", ["approvals/approval", "approvals/invocation", "audit/event", "tools/apikey"]
+)
+@pytest.mark.parametrize(
+    "query", ["status=%00", "digest__startswith=a", "arguments_sealed__isnull=1"]
+)
+def test_a_query_string_neither_breaks_a_list_nor_searches_its_columns(
+    superuser: User, page: str, query: str
+) -> None:
+    answer = browser(superuser).get(f"/admin/{page}/?{query}")
+    assert answer.status_code in (302, 400)

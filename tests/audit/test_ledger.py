@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, connection, models, transaction
 from pytest import MonkeyPatch
 
-from audit import ledger
+from audit import append_only, ledger
 from audit.checks import ledger_is_guarded
 from audit.errors import LedgerIsAppendOnly
 from audit.events import EventName
@@ -289,3 +289,38 @@ def test_no_model_points_at_events() -> None:
     ]
     assert pointing == []
     assert not any(isinstance(field, models.ForeignKey) for field in Event._meta.get_fields())
+
+
+@pytest.mark.feature("U1")
+@pytest.mark.django_db
+@pytest.mark.parametrize("column", ["id", "rowid"])
+def test_sqlite_refuses_to_replace_a_line(column: str) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL has no such statement")
+    event = ledger.record(EventName.KEY_CREATED, actor="somebody")
+    columns = [field.column for field in Event._meta.concrete_fields]
+    other = {"id": f"'{new_id().hex}'"} if column == "rowid" else {}
+    chosen = ", ".join(other.get(name, "'forged'" if name == "actor" else name) for name in columns)
+    names, values = ", ".join(columns), chosen
+    if column == "rowid":
+        names, values = f"rowid, {names}", f"rowid, {values}"
+    with (
+        pytest.raises(DatabaseError, match="append only"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            f"INSERT OR REPLACE INTO audit_event ({names}) SELECT {values} FROM audit_event"
+            f" WHERE id = '{event.pk.hex}'"
+        )
+    assert Event.objects.get().actor == "somebody"
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db
+def test_a_trigger_that_fires_only_for_replicas_is_missed() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no such trigger")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE audit_event ENABLE REPLICA TRIGGER audit_event_no_change")
+    assert append_only.missing(connection) == ["audit_event_no_change"]
