@@ -80,6 +80,9 @@ def _checked(model: type[BaseModel], request: Request) -> Any:
 def idempotency_key(request: Request, body: InvokeBody) -> str | None:
     """The key, quoted or bare: the headers must agree, and they beat the body."""
     given = [request.headers[name] for name in IDEMPOTENCY_HEADERS if name in request.headers]
+    if any("," in value and not value.strip().startswith('"') for value in given):
+        # WSGI joins a header that is given twice; which of the two is meant, nobody knows.
+        raise BadRequest("one header, or a quoted key", code="idempotency_key_mismatch")
     keys = {_unquoted(value) for value in given} or (
         {body.idempotency_key} if body.idempotency_key is not None else set()
     )

@@ -127,6 +127,11 @@ def _refuse(visit: Visit, refusal: Refusal) -> Answer:
 def _replay(visit: Visit, row: Invocation, patience: Patience) -> Answer:
     """An earlier call's answer, and a line in the ledger that it was asked for again."""
     row = _waited_for(row, patience)
+    _tell_asked_again(visit, row)
+    return Answer(row, replayed=is_final(row.status))
+
+
+def _tell_asked_again(visit: Visit, row: Invocation) -> None:
     ledger.record(
         EventName.INVOCATION_REPLAYED,
         actor=visit.caller.actor,
@@ -137,7 +142,6 @@ def _replay(visit: Visit, row: Invocation, patience: Patience) -> Answer:
         source=visit.call.source,
         key_prefix=visit.caller.prefix,
     )
-    return Answer(row, replayed=is_final(row.status))
 
 
 def _redeem(action: Action, approval_id: str, patience: Patience) -> Answer:
@@ -171,11 +175,13 @@ def _own_approval(caller: Caller, approval_id: str) -> Approval | None:
 
 
 def _hold(action: Action, reason: str, patience: Patience) -> Answer:
-    approval = transitions.enter_held(action, reason)
-    if approval is None:
+    held = transitions.enter_held(action, reason)
+    if held is None:
         message = "too many of your calls wait for a person already"
         return _refuse(action.visit, Refusal("rate_limited", "RateLimited", message, 60))
-    row = Invocation.objects.select_related("approval__resolved_by").get(pk=approval.invocation_id)
+    row = _again(held.approval.invocation_id)
+    if not held.is_new:
+        _tell_asked_again(action.visit, row)
     return Answer(_waited_for(row, patience))
 
 

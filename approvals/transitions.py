@@ -7,6 +7,7 @@ steps at once wait for each other in the same order. Nothing is sent from here.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -86,7 +87,15 @@ def enter_queued(action: Action) -> Invocation:
     return row
 
 
-def enter_held(action: Action, reason: str) -> Approval | None:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The approval that a call waits for, and whether the call is the one it was made for."""
+
+    approval: Approval
+    is_new: bool
+
+
+def enter_held(action: Action, reason: str) -> Held | None:
     """Write a call that waits for a person; None if the caller has too many of them waiting.
 
     The same action, already waiting for the same caller, is returned instead of a second one. The
@@ -100,12 +109,12 @@ def enter_held(action: Action, reason: str) -> Approval | None:
             twin := held.filter(digest=action.digest()).select_related("approval").first()
         ):
             if twin.approval.expires_at > moment:
-                return twin.approval
+                return Held(twin.approval, is_new=False)
             expire(twin.approval)
         most = settings.RAMPART_MAX_PENDING_PER_KEY
         if len(held.values_list("pk", flat=True).order_by()[:most]) >= most:
             return None
-        return _new_held(action, reason, moment)
+        return Held(_new_held(action, reason, moment), is_new=True)
 
 
 def _free_the_key_of_a_failed_twin(action: Action) -> None:

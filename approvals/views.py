@@ -74,7 +74,7 @@ class InvocationListView(GenericAPIView[Invocation]):
     @staticmethod
     def weigh(row: Invocation) -> int:
         """What the row adds to a page's size."""
-        return len(row.result_sealed or b"")
+        return len(row.result_sealed or b"") + len(repr((row.result, row.arguments, row.metadata)))
 
     def get(self, request: Request) -> Response:
         rows = self.paginate_queryset(self.get_queryset())
@@ -113,6 +113,11 @@ class ApprovalListView(GenericAPIView[Approval]):
     """`GET /approvals`: a key's own; a reviewer's, all."""
 
     results_name = "approvals"
+
+    @staticmethod
+    def weigh(approval: Approval) -> int:
+        """What the row adds to a page's size."""
+        return len(repr(approval.invocation.arguments))
 
     def get(self, request: Request) -> Response:
         rows = self.paginate_queryset(self.get_queryset())

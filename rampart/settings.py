@@ -20,7 +20,7 @@ _config = Configuration(_env)
 RAMPART_HOST = _config.text("RAMPART_HOST", "127.0.0.1")
 RAMPART_PORT = _config.whole_number("RAMPART_PORT", 8000, 1, 65535)
 RAMPART_WEB_WORKERS = _config.whole_number("RAMPART_WEB_WORKERS", 1, 1, 64)
-RAMPART_WEB_THREADS = _config.whole_number("RAMPART_WEB_THREADS", 8, 2, 256)
+RAMPART_WEB_THREADS = _config.whole_number("RAMPART_WEB_THREADS", 8, 3, 256)
 RAMPART_PUBLIC_URL = _config.address("RAMPART_PUBLIC_URL")
 _public = urlsplit(RAMPART_PUBLIC_URL)
 _secure = _public.scheme == "https"

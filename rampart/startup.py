@@ -1,8 +1,21 @@
 """What every long-lived process asks before it begins to serve."""
 
+import sys
+
 from django.core import checks
 from django.core.management.base import SystemCheckError
 from django.db import OperationalError
+
+
+def exit_unless_sound() -> None:
+    """End the process if a system check finds an error.
+
+    Celery only logs an exception of a signal's receiver, and would go on; SystemExit ends it.
+    """
+    try:
+        refuse_errors()
+    except SystemCheckError as error:
+        sys.exit(f"rampart: {error}")
 
 
 def refuse_errors() -> None:

@@ -212,3 +212,20 @@ def test_an_ending_is_not_written_over_another(agent: Agent, trace: Path, review
     with pytest.raises(StaleTransition):
         transitions.finish(row, Ending("error"), Redactor.over({}), 1)
     assert Approval.objects.get().status == "consumed"
+
+
+@pytest.mark.feature("U1")
+def test_the_same_held_call_again_is_told_in_the_ledger(agent: Agent, trace: Path) -> None:
+    first = held(agent, trace)
+    held(agent, trace)
+    event = Event.objects.newest_first()[0]
+    assert (event.event, event.reason) == ("invocation:replayed", "not_ended_yet")
+    assert event.invocation_id == first.invocation_id
+
+
+@pytest.mark.feature("H7")
+def test_a_header_that_was_given_twice_is_no_key(agent: Agent, trace: Path) -> None:
+    twice = agent.invoke("leave_trace", path=str(trace), headers={"Idempotency-Key": "a1,b1"})
+    assert (twice.status_code, twice.json()["code"]) == (400, "idempotency_key_mismatch")
+    quoted = agent.invoke("leave_trace", path=str(trace), headers={"Idempotency-Key": '"a1,b1"'})
+    assert quoted.status_code == 202

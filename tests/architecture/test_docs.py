@@ -247,6 +247,13 @@ def test_every_path_that_the_readme_names_exists() -> None:
     assert missing == []
 
 
+def test_every_source_file_that_the_pages_name_exists() -> None:
+    for page in PAGES:
+        for code in CODE.findall(_prose(page)):
+            if _is_path(code) and code.endswith(".py"):
+                assert (ROOT / code).exists(), f"{page.name}: {code}"
+
+
 def _is_path(code: str) -> bool:
     """A path of the repository, not one that `make run` makes."""
     return re.fullmatch(r"[\w.]+(/[\w.-]+)+/?", code) is not None and not code.startswith("var/")

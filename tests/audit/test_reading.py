@@ -107,6 +107,7 @@ def test_an_event_has_toolramparts_keys_and_ours(auditor: Agent, agent: Agent) -
         ("event=invocation:held", ["c"]),
         ("request_id=a", ["a"]),
         ("tool=nothing", []),
+        ("tool=%00", []),
         ("invocation=01890000-0000-7000-8000-000000000000", []),
         ("since=2000-01-01T00:00:00Z&event=invocation:held", ["c"]),
         ("until=2000-01-01T00:00:00Z", []),

@@ -50,11 +50,13 @@ class Command(RampartCommand):
         if password:
             self.stdout.write(f"Password:         {password}   (shown once)")
         if key:
-            self.stdout.write(f"API key:          export RAMPART_KEY={key}   (shown once)")
+            self.stdout.write("API key:          shown once; paste this line:")
+            self.stdout.write(f"export RAMPART_KEY={key}")
         if not (password or key):
             self.stdout.write(
                 "Password and key were shown at the first start; new ones come from"
-                f" `manage.py changepassword {REVIEWER}` and `manage.py create_key`."
+                f" `.venv/bin/python manage.py changepassword {REVIEWER}` and"
+                f" `.venv/bin/python manage.py create_key --actor {AGENT} --scope {SCOPES[0]} …`."
             )
         self.stdout.write("\n" + LINES.format(api=f"{base}/api/v1"))
 

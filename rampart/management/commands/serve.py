@@ -30,7 +30,7 @@ class Command(RampartCommand):
                 "--blocking-threads", str(settings.RAMPART_WEB_THREADS),
                 "--workers-kill-timeout", str(SECONDS_TO_STOP),
                 "--respawn-failed-workers",
-                "--log-level", "warning",
+                "--log-level", "error",
                 "rampart.wsgi:application",
             ],
         )  # fmt: skip
