@@ -163,6 +163,8 @@ def _remember(caller: Caller, until: float) -> None:
 def _note_use(caller: Caller, now: datetime) -> None:
     """Write `last_used_at` at most once a minute."""
     if caller.last_used_at is None or now - caller.last_used_at > LAST_USED_EVERY:
-        ApiKey.objects.filter(pk=caller.key_id).update(last_used_at=now)
+        changes = _memory.changes
         until, _ = _memory.callers.get(caller.prefix, (0.0, None))
-        _remember(replace(caller, last_used_at=now), until)
+        ApiKey.objects.filter(pk=caller.key_id).update(last_used_at=now)
+        if changes == _memory.changes:
+            _remember(replace(caller, last_used_at=now), until)
