@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -16,6 +16,9 @@ from approvals.pipeline import Patience
 LONGEST_WAIT = 60
 IDEMPOTENCY_HEADERS = ("Idempotency-Key", "X-Idempotency-Key")
 WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,6})\"?", re.ASCII | re.IGNORECASE)
+
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class BadRequest(APIException):
@@ -48,33 +51,29 @@ class DecisionBody(BaseModel):
     expected_digest: str | None = None
 
 
-Body = InvokeBody | DecisionBody
-
-
 def read_invoke(request: Request) -> InvokeBody:
     """The body of a call, or BadRequest naming the fields."""
-    return InvokeBody.model_validate(_checked(InvokeBody, request))
+    return _read(InvokeBody, request)
 
 
 def read_decision(request: Request) -> DecisionBody:
     """The body of a decision, or BadRequest naming the fields."""
-    return DecisionBody.model_validate(_checked(DecisionBody, request))
+    return _read(DecisionBody, request)
 
 
-def _checked(model: type[BaseModel], request: Request) -> Any:
+def _read(model: type[Body], request: Request) -> Body:
     data = request.data
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object", code="invalid_request")
     data = {key: value for key, value in data.items() if value is not None}
     try:
-        model.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
             for item in error.errors(include_input=False)
         )
         raise BadRequest(wrong, code="invalid_request") from None
-    return data
 
 
 def idempotency_key(request: Request, body: InvokeBody) -> str | None:

@@ -30,7 +30,6 @@ from tools.workshop import run_tool
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_TICKS = 1.0
 PAUSES_BEFORE_GIVING_UP = (0.1, 0.3, 1.0, 2.0, 4.0)
 """Seconds between attempts to write an outcome; afterwards the reaper calls it unknown."""
 

@@ -13,6 +13,18 @@ from approvals.states import FAILED, InvocationStatus
 
 LONGEST_KEY = 255
 
+CONFLICT = Refusal(
+    "idempotency_conflict",
+    "IdempotencyConflict",
+    "idempotency key was already used with different arguments",
+)
+IN_PROGRESS = Refusal(
+    "idempotency_conflict",
+    "IdempotencyInProgress",
+    "idempotency key is already in progress",
+    retry_after=1,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
@@ -35,9 +47,7 @@ def look_up(visit: Visit) -> Earlier | Refusal | None:
     if row is None:
         return None
     if row.request_digest != visit.request_digest:
-        return _refusal(
-            "IdempotencyConflict", "idempotency key was already used with different arguments"
-        )
+        return CONFLICT
     if row.status in FAILED and visit.tool.may_run_again:
         return None
     if row.status in (InvocationStatus.QUEUED, InvocationStatus.RUNNING):
@@ -50,8 +60,4 @@ def _in_progress(visit: Visit, row: Invocation) -> Earlier | Refusal:
     approval = row.decision_record
     if approval is not None and visit.call.approval_id == str(approval.pk):
         return Earlier(row)
-    return _refusal("IdempotencyInProgress", "idempotency key is already in progress", 1)
-
-
-def _refusal(error_type: str, message: str, retry_after: int | None = None) -> Refusal:
-    return Refusal("idempotency_conflict", error_type, message, retry_after)
+    return IN_PROGRESS

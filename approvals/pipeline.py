@@ -217,10 +217,7 @@ def _beaten(visit: Visit, patience: Patience) -> Answer:
     earlier = idempotency.look_up(visit)
     if isinstance(earlier, Earlier):
         return _replay(visit, earlier.invocation, patience)
-    refusal = earlier or Refusal(
-        "idempotency_conflict", "IdempotencyInProgress", "idempotency key is already in progress", 1
-    )
-    return _refuse(visit, refusal)
+    return _refuse(visit, earlier or idempotency.IN_PROGRESS)
 
 
 def cancel(row: Invocation, *, by: str) -> bool:

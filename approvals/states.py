@@ -87,8 +87,6 @@ APPROVAL_TRANSITIONS: dict[str, frozenset[str]] = {
     ),
 }
 
-WAITING = frozenset({_I.HELD, _I.QUEUED})
-"""Nothing has run yet, and something still may."""
 OPEN = frozenset({_I.HELD, _I.QUEUED, _I.RUNNING})
 """Not at an end; everything else is final, but for a person reconciling `unknown`."""
 FAILED = frozenset({_I.ERROR, _I.TIMEOUT, _I.KILLED, _I.UNKNOWN})
