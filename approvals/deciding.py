@@ -52,8 +52,7 @@ def approve(
     """Say yes to exactly this call; it is queued in the same transaction and runs once."""
     refused = why_not(approval, reviewer) or _seen_otherwise(approval, expected_digest)
     if refused is None and (reason := execution.authority_lost(approval.invocation)):
-        transitions.void(approval.invocation, reason)
-        waiting.announce(approval.invocation_id)
+        upkeep.void(approval.invocation, reason)
         refused = reason, "What was asked has changed since; it can't be approved any more."
     return _decide(
         transitions.approve, refused, approval, reviewer, note, reason_to_agent, request_id

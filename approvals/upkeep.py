@@ -50,8 +50,14 @@ def settle_lost(moment: datetime) -> int:
 
 def void_outdated() -> int:
     """Void what was held for a version of a tool that is no longer the current one."""
-    rows = Invocation.objects.of_outdated_tools()
-    return _each(rows, lambda row: transitions.void(row, "tool_changed"))
+    return sum(void(row, "tool_changed") for row in Invocation.objects.of_outdated_tools())
+
+
+def void(row: Invocation, reason: str) -> int:
+    """Void this one, if nobody has moved it meanwhile, and tell whoever waits; returns how many."""
+    done = _each([row], lambda one: transitions.void(one, reason))
+    waiting.announce(row.pk)
+    return done
 
 
 def expire(approval: Approval) -> None:

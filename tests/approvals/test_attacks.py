@@ -229,3 +229,18 @@ def test_a_header_that_was_given_twice_is_no_key(agent: Agent, trace: Path) -> N
     assert (twice.status_code, twice.json()["code"]) == (400, "idempotency_key_mismatch")
     quoted = agent.invoke("leave_trace", path=str(trace), headers={"Idempotency-Key": '"a1,b1"'})
     assert quoted.status_code == 202
+
+
+@pytest.mark.feature("AP7", "AP18")
+def test_a_call_cancelled_while_its_approval_is_judged_is_a_conflict_and_no_failure(
+    agent: Agent, trace: Path, reviewer: User, monkeypatch: MonkeyPatch
+) -> None:
+    approval = held(agent, trace)
+
+    def meanwhile(row: Invocation) -> str:
+        transitions.cancel(row, by="agent")
+        return "tool_changed"
+
+    monkeypatch.setattr(execution, "authority_lost", meanwhile)
+    assert decide(reviewer, approval).status_code == 409
+    assert Invocation.objects.get().status == "cancelled"
