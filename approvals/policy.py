@@ -6,7 +6,8 @@ can't be judged is denied. Nothing here touches the database.
 
 import asyncio
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,7 +49,10 @@ class Question:
 
 
 class Rule(Protocol):
-    """One reason to hold or to refuse a call."""
+    """One reason to hold or to refuse a call; `name` is for people who ask which it was."""
+
+    @property
+    def name(self) -> str: ...
 
     def verify(self, question: Question) -> Decision: ...
 
@@ -59,9 +63,13 @@ class PythonPolicy:
 
     check: PolicyCheck
 
+    @property
+    def name(self) -> str:
+        return f"policy {self.check.name}"
+
     def verify(self, question: Question) -> Decision:
         try:
-            answer = self.check.check(question.context, dict(question.values))
+            answer = self.check.check(question.context, deepcopy(dict(question.values)))
             if inspect.isawaitable(answer):
                 answer = asyncio.run(_awaited(answer))
         except Exception as error:
@@ -81,6 +89,8 @@ class PythonPolicy:
 class ApprovalConditions:
     """What the tool's own code says about when a person is needed."""
 
+    name = "approval conditions"
+
     def verify(self, question: Question) -> Decision:
         reason = question.tool.approval_reason(question.values)
         return NeedsApproval(reason) if reason else Allow()
@@ -91,6 +101,10 @@ class UnruledWrites:
     """What becomes of writing tools that no rule speaks of: `allow`, `hold` or `deny`."""
 
     setting: str
+
+    @property
+    def name(self) -> str:
+        return f"unruled writes: {self.setting}"
 
     def verify(self, question: Question) -> Decision:
         tool = question.tool
@@ -105,9 +119,28 @@ class UnruledWrites:
                 return Deny("PolicyDenied", "the tool writes and no rule speaks of it")
 
 
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one rule answered."""
+
+    rule: str
+    decision: Decision
+
+
 def judge(question: Question, unruled_writes: str) -> Decision:
     """Ask every rule; the strictest answer wins, and the reasons to hold are joined."""
-    answers = [rule.verify(question) for rule in _rules(question.tool, unruled_writes)]
+    return strictest(opinions(question, unruled_writes))
+
+
+def opinions(question: Question, unruled_writes: str) -> list[Opinion]:
+    """Every rule's answer, in the order in which they are asked."""
+    rules = _rules(question.tool, unruled_writes)
+    return [Opinion(rule.name, rule.verify(question)) for rule in rules]
+
+
+def strictest(found: Iterable[Opinion]) -> Decision:
+    """Deny over NeedsApproval over Allow."""
+    answers = [opinion.decision for opinion in found]
     for answer in answers:
         if isinstance(answer, Deny):
             return answer

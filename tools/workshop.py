@@ -8,13 +8,15 @@ from django.conf import settings
 
 from sandbox.outcomes import Outcome
 from sandbox.process import Workshop
+from tools import builtin
 from tools.definition import ToolDefinition
 
 
 @cache
 def workshop() -> Workshop:
     """The workshop with this deployment's tools; its processes start when first needed."""
-    return Workshop("tools.running:run", [*settings.RAMPART_TOOL_MODULES, "tools.prepared"])
+    modules = [*builtin.MODULES, *settings.RAMPART_TOOL_MODULES, "tools.prepared"]
+    return Workshop("tools.running:run", modules)
 
 
 def run_tool(

@@ -1,15 +1,18 @@
 """What all commands share: exit codes, JSON on request, data on stdout and talk on stderr."""
 
-import getpass
 import json
+import os
+import pwd
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from audit.canonical import rfc3339
+from audit.plain_text import visible
 
 
 class Exit(IntEnum):
@@ -25,11 +28,39 @@ class Exit(IntEnum):
 
 
 class RampartCommand(BaseCommand):
-    """A command that parses, calls one function and prints."""
+    """A command that parses, calls one function and prints, never in colours."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"no_color": True})
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run; a database that does not answer, or lacks its tables, ends it in one line."""
+        try:
+            return super().execute(*args, **options)
+        except (OperationalError, ProgrammingError, InterfaceError) as error:
+            reason = str(error).partition("\n")[0]
+            raise self.fail(f"the database: {reason}", Exit.COULD_NOT_RUN) from None
 
     def fail(self, message: str, code: Exit) -> CommandError:
         """The error that ends the command with this exit code."""
         return CommandError(message, returncode=int(code))
+
+    def misused(self, message: str) -> NoReturn:
+        """End with the exit code of wrong usage."""
+        raise self.fail(message, Exit.USAGE)
+
+    def end(self, code: Exit) -> None:
+        """Nothing if all is well; else end with this exit code, all being said."""
+        if code is not Exit.DONE:
+            raise SystemExit(int(code))
+
+    def say(self, text: str) -> None:
+        """A line of data for people, on stdout."""
+        self.stdout.write(visible(text))
+
+    def talk(self, text: str) -> None:
+        """A line for the person at the terminal, on stderr."""
+        self.stderr.write(visible(text))
 
     def print_json(self, data: Any) -> None:
         """One document on stdout."""
@@ -43,6 +74,12 @@ class RampartCommand(BaseCommand):
             padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             self.stdout.write("  ".join(padded).rstrip())
 
+    def print_fields(self, document: Mapping[str, Any]) -> None:
+        """One document for people, a field a line."""
+        width = max(map(len, document))
+        for name, value in document.items():
+            self.stdout.write(f"{name.ljust(width)}  {_text(value)}")
+
 
 class JsonCommand(RampartCommand):
     """A command that prints data, and as one JSON document with `--json`."""
@@ -52,8 +89,15 @@ class JsonCommand(RampartCommand):
 
 
 def operator() -> str:
-    """The name under which the ledger shows who ran a command."""
-    return f"command:{getpass.getuser()}"
+    """The name under which the ledger shows who ran a command: the process's own user.
+
+    Not what the environment says, as `getpass.getuser` would: that is whatever one likes.
+    """
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # Containers may run under a number that has no name.
+        name = str(os.getuid())
+    return f"command:{name}"
 
 
 def _plain(value: Any) -> str:
@@ -61,8 +105,11 @@ def _plain(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    """One line, in which a stranger's text can't move the terminal's cursor."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return "-" if value in (None, "") else str(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = ",".join(value)
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=_plain)
+    return "-" if value in (None, "") else " ".join(visible(str(value)).split())

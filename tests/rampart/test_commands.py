@@ -61,7 +61,7 @@ def test_create_key_prints_the_contracts_document() -> None:
     assert identity.identify(document["key"], "").actor == "bot"
 
 
-@pytest.mark.feature("E33")
+@pytest.mark.feature("E33", "T27")
 @pytest.mark.django_db
 def test_create_key_prints_the_key_alone_on_stdout_and_once() -> None:
     out, err, code = run("create_key", "--actor", "bot", "--scope", "a")
@@ -84,7 +84,7 @@ def test_create_key_takes_every_limit(owner: User) -> None:
     assert row.expires_at == row.created_at + timedelta(days=1)
 
 
-@pytest.mark.feature("E33", "I2")
+@pytest.mark.feature("E33", "I2", "T27")
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("options", "code", "says"),
@@ -112,7 +112,7 @@ def test_revoke_key_takes_a_key_back_and_tells_who_did(agent: Agent) -> None:
     assert event.actor.startswith("command:") and event.key_prefix == agent.row.prefix
 
 
-@pytest.mark.feature("E33")
+@pytest.mark.feature("E33", "T27")
 @pytest.mark.django_db
 def test_revoke_key_of_an_unknown_prefix_is_not_found() -> None:
     assert run("revoke_key", "rmp_aaaaaaaaaa")[2] == Exit.NOT_FOUND
@@ -291,7 +291,7 @@ def test_the_demos_reviewer_may_decide_and_may_not_make_keys() -> None:
 # As processes.
 
 
-@pytest.mark.feature("E33")
+@pytest.mark.feature("E33", "T27")
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
