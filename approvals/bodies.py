@@ -2,21 +2,26 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
-from approvals.idempotency import LONGEST_KEY
+from approvals.idempotency import KEY_FORM, LONGEST_KEY, is_key
 from approvals.pipeline import Patience
+from audit.canonical import storable_text
 
 LONGEST_WAIT = 60
 IDEMPOTENCY_HEADERS = ("Idempotency-Key", "X-Idempotency-Key")
 WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,6})\"?", re.ASCII | re.IGNORECASE)
+KEY_SCHEMA = {"type": "string", "pattern": "^[ -~]+$", "minLength": 1, "maxLength": LONGEST_KEY}
+"""What is promised of an idempotency key; other printable characters are taken as well."""
 
+Note = Annotated[str, AfterValidator(storable_text)]
+"""What a person writes; no text in PostgreSQL holds NUL, and a decision is not refused for it."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -28,14 +33,21 @@ class BadRequest(APIException):
     default_code = "invalid_request"
 
 
+def _or_null(schema: dict[str, Any]) -> None:
+    """A member that is null counts as one that is not there, and the schema says so."""
+    for name, member in schema["properties"].items():
+        if "anyOf" not in member:
+            schema["properties"][name] = {"anyOf": [member, {"type": "null"}]}
+
+
 class InvokeBody(BaseModel):
     """`POST …/invoke`; ToolRampart's identity fields are let in and looked at by nobody."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, json_schema_extra=_or_null)
 
     arguments: dict[str, Any] = Field(default_factory=dict)
     approval_id: str | None = Field(default=None, max_length=64)
-    idempotency_key: str | None = None
+    idempotency_key: Annotated[str, WithJsonSchema(KEY_SCHEMA)] | None = None
     session_id: UUID | None = None
     request_id: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -44,10 +56,10 @@ class InvokeBody(BaseModel):
 class DecisionBody(BaseModel):
     """`POST …/approve` and `/reject`."""
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, json_schema_extra=_or_null)
 
-    note: str = Field(default="", max_length=10_000)
-    reason_to_agent: str = Field(default="", max_length=10_000)
+    note: Note = Field(default="", max_length=10_000)
+    reason_to_agent: Note = Field(default="", max_length=10_000)
     expected_digest: str | None = None
 
 
@@ -82,18 +94,13 @@ def idempotency_key(request: Request, body: InvokeBody) -> str | None:
     if any("," in value and not value.strip().startswith('"') for value in given):
         # WSGI joins a header that is given twice; which of the two is meant, nobody knows.
         raise BadRequest("one header, or a quoted key", code="idempotency_key_mismatch")
-    keys = {_unquoted(value) for value in given} or (
-        {body.idempotency_key} if body.idempotency_key is not None else set()
-    )
-    if len(keys) > 1:
+    in_headers = {_unquoted(value) for value in given}
+    in_body = {body.idempotency_key} if body.idempotency_key is not None else set()
+    if len(in_headers) > 1:
         raise BadRequest("the two headers disagree", code="idempotency_key_mismatch")
-    for key in keys:
-        if not 0 < len(key) <= LONGEST_KEY or not key.isprintable():
-            raise BadRequest(
-                f"an idempotency key has 1 to {LONGEST_KEY} printable characters",
-                code="invalid_idempotency_key",
-            )
-    return keys.pop() if keys else None
+    if not all(map(is_key, in_headers | in_body)):
+        raise BadRequest(f"an idempotency key has {KEY_FORM}", code="invalid_idempotency_key")
+    return next(iter(in_headers or in_body), None)
 
 
 def _unquoted(value: str) -> str:

@@ -48,15 +48,20 @@ def approve(
     reason_to_agent: str = "",
     expected_digest: str | None = None,
     request_id: str = "",
+    operator: str = "",
 ) -> Decided | Undecided:
-    """Say yes to exactly this call; it is queued in the same transaction and runs once."""
+    """Say yes to exactly this call; it is queued in the same transaction and runs once.
+
+    `operator` is who ran the command by which it is said, if it was a command.
+    """
     refused = why_not(approval, reviewer) or _seen_otherwise(approval, expected_digest)
     if refused is None and (reason := execution.authority_lost(approval.invocation)):
         upkeep.void(approval.invocation, reason)
         refused = reason, "What was asked has changed since; it can't be approved any more."
     return _decide(
-        transitions.approve, refused, approval, reviewer, note, reason_to_agent, request_id
-    )
+        transitions.approve, refused, approval, reviewer, request_id,
+        note=note, reason_to_agent=reason_to_agent, operator=operator,
+    )  # fmt: skip
 
 
 def reject(
@@ -67,12 +72,14 @@ def reject(
     reason_to_agent: str = "",
     expected_digest: str | None = None,
     request_id: str = "",
+    operator: str = "",
 ) -> Decided | Undecided:
     """Say no; the call ends, and the agent is told `reason_to_agent`, never the note."""
     refused = why_not(approval, reviewer) or _seen_otherwise(approval, expected_digest)
     return _decide(
-        transitions.reject, refused, approval, reviewer, note, reason_to_agent, request_id
-    )
+        transitions.reject, refused, approval, reviewer, request_id,
+        note=note, reason_to_agent=reason_to_agent, operator=operator,
+    )  # fmt: skip
 
 
 def _decide(
@@ -80,21 +87,28 @@ def _decide(
     refused: tuple[str, str] | None,
     approval: Approval,
     reviewer: User,
+    request_id: str,
+    *,
     note: str,
     reason_to_agent: str,
-    request_id: str,
+    operator: str,
 ) -> Decided | Undecided:
     moment = transitions.now()
     if refused is None:
         try:
-            step(approval, reviewer, note=note, reason_to_agent=reason_to_agent, moment=moment)
+            step(
+                approval, reviewer, note=note, reason_to_agent=reason_to_agent, moment=moment,
+                operator=operator,
+            )  # fmt: skip
         except (StaleTransition, IntegrityError):
             approval = fresh_approval(approval.pk)
             refused = why_not(approval, reviewer) or ("already_decided", _who_won(approval))
     if refused is not None:
         if refused[0] == "expired":
             upkeep.expire(approval)
-        return _refuse_decision(approval, reviewer, *refused, request_id=request_id)
+        return _refuse_decision(
+            approval, reviewer, *refused, request_id=request_id, operator=operator
+        )
     row = approval.invocation
     if step is transitions.approve:
         transaction.on_commit(lambda: dispatch.send(row))
@@ -137,7 +151,13 @@ def _who_won(approval: Approval) -> str:
 
 
 def _refuse_decision(
-    approval: Approval, reviewer: User, code: str, sentence: str, *, request_id: str
+    approval: Approval,
+    reviewer: User,
+    code: str,
+    sentence: str,
+    *,
+    request_id: str,
+    operator: str,
 ) -> Undecided:
     row = approval.invocation
     ledger.record(
@@ -148,5 +168,7 @@ def _refuse_decision(
         approval_id=approval.pk,
         invocation_id=row.pk,
         request_id=request_id,
+        source="command" if operator else "",
+        metadata={"operator": operator} if operator else None,
     )
     return Undecided(code, sentence, approval)
