@@ -12,6 +12,9 @@ from typing import Any
 from audit.canonical import JSON, canonical_text, recordable, storable_text
 
 REDACTED = "[REDACTED]"
+HIDDEN = "\x00"
+"""Stands where a secret was until all are looked for: no text that can be stored holds it, so a
+secret such as `REDACT` is not found in what hid another one."""
 
 ALWAYS_SECRET = frozenset(
     {
@@ -47,7 +50,7 @@ class Redactor:
                 found.add(text)
             if len(found) > MOST_SECRETS:
                 return cls(secret, hides_all_text=True)
-        return cls(secret, tuple(sorted(found, key=len, reverse=True)))
+        return cls(secret, tuple(sorted(found, key=lambda text: (-len(text), text))))
 
     def __call__(self, value: Any) -> JSON:
         """The value as recordable JSON with everything secret hidden."""
@@ -60,7 +63,8 @@ class Redactor:
             return REDACTED
         if len(text) >= SHORTEST_SECRET:
             for value in self.values:
-                text = text.replace(value, REDACTED)
+                text = text.replace(value, HIDDEN)
+            text = text.replace(HIDDEN, REDACTED)
         return text
 
     def _hide(self, value: JSON) -> JSON:
@@ -111,9 +115,15 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(item)
     elif value is not None and not isinstance(value, bool):
         plain = recordable(value)
-        yield from (str(value), str(plain), repr(value).strip("'\""), _unquoted(json.dumps(plain)))
-        if not isinstance(plain, str):
-            yield canonical_text(plain)
+        yield from (
+            str(value),
+            str(plain),
+            repr(value).strip("'\""),
+            _unquoted(canonical_text(plain)),
+        )
+        if isinstance(value, str):
+            yield _unquoted(json.dumps(value))
+            yield storable_text(_unquoted(json.dumps(value, ensure_ascii=False)))
 
 
 def _unquoted(text: str) -> str:

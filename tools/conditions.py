@@ -73,8 +73,10 @@ class Condition:
         """What is wrong with the condition itself, or None."""
         if self.operator in NUMERIC and not _is_number(self.value):
             return f"{self.field}: the threshold {self.value!r} is not a finite number"
-        if self.operator is Operator.IN and not isinstance(self.value, list | tuple):
-            return f"{self.field}: 'in' takes a list"
+        if self.operator is Operator.IN and not (
+            self.value and isinstance(self.value, list | tuple)
+        ):
+            return f"{self.field}: 'in' takes a list of at least one value"
         if self.operator is Operator.MATCHES and not _compiles(self.value):
             return f"{self.field}: {self.value!r} is not a pattern that can be matched safely"
         return None

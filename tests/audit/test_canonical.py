@@ -77,7 +77,8 @@ def test_a_large_integer_and_its_imitation_stay_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), {1, 2}, (1,), b"x", Decimal(1), {"a": object()}]
+    "value",
+    [float("nan"), float("inf"), {1, 2}, (1,), b"x", Decimal(1), {"a": object()}, {1: 2}],
 )
 def test_what_is_not_json_has_no_exact_form(value: Any) -> None:
     with pytest.raises(ValueError, match="has no canonical form"):

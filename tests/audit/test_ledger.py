@@ -221,7 +221,7 @@ def test_every_column_is_altered_below() -> None:
     assert set(ALTERED) == {field.column for field in Event._meta.concrete_fields}
 
 
-@pytest.mark.feature("U4", "K5")
+@pytest.mark.feature("U4", "K5", "T30")
 @pytest.mark.parametrize("column", ALTERED)
 def test_a_change_of_any_column_is_found(three_events: None, column: str) -> None:
     assert verify().finding is None

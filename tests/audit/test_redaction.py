@@ -1,5 +1,6 @@
 """What a tool marks as secret reaches no store, in whatever form it turns up."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -76,12 +77,19 @@ def test_a_secret_number_is_hidden_in_every_form(given_as: Any, found_as: Any) -
 
 @pytest.mark.feature("U4")
 @pytest.mark.parametrize(
-    "secret", ['quo"ted-one', "it's", "back\\slash", "line\nend-of", "ä-umlaut", "nul\x00nul"]
+    "secret",
+    ['quo"ted-one', "it's", "back\\slash", "line\nend-of", "ä-umlaut", "nul\x00nul", 'ä-one"two'],
 )
 def test_a_secret_is_hidden_as_python_and_json_would_quote_it(secret: str) -> None:
     redactor = Redactor.over({"card": secret}, ["card"])
-    for written in (secret, repr(secret), str(KeyError(secret)), f"{[secret]}"):
+    as_json = json.dumps(secret), json.dumps(secret, ensure_ascii=False)
+    for written in (secret, repr(secret), str(KeyError(secret)), f"{[secret]}", *as_json):
         assert secret[:3] not in canonical_text(redactor(f"wrong: {written}"))
+
+
+@pytest.mark.feature("U4")
+def test_a_secret_is_not_looked_for_in_what_hid_another() -> None:
+    assert hidden({"card": ["CTED", "REDA"]}, "CTED and REDA") == f"{REDACTED} and {REDACTED}"
 
 
 def test_words_too_short_to_be_told_apart_are_hidden_by_name_only() -> None:

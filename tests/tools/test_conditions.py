@@ -61,7 +61,7 @@ def test_what_cannot_be_compared_asks_a_person(operator: Operator, actual: Any) 
     assert reason(operator, VALUES[operator], actual) == CANNOT
 
 
-@pytest.mark.feature("P2")
+@pytest.mark.feature("P2", "T15")
 @pytest.mark.parametrize("operator", [Operator.EQUAL, Operator.NOT_EQUAL, Operator.IN])
 @pytest.mark.parametrize("value", [5.0, Decimal(5), float("nan"), Decimal("NaN")])
 @pytest.mark.parametrize("actual", [float("nan"), float("inf"), Decimal("NaN"), Decimal("sNaN")])
@@ -196,6 +196,7 @@ def test_a_reason_says_what_was_compared(operator: Operator, phrase: str) -> Non
         (Operator.OVER, True),
         (Operator.OVER, Decimal("sNaN")),
         (Operator.IN, "EUR"),
+        (Operator.IN, []),
         (Operator.MATCHES, "("),
         (Operator.MATCHES, r"(a)\1"),
         (Operator.MATCHES, "\ud800"),
