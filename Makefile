@@ -4,7 +4,7 @@ PYTHON ?= python3
 export RAMPART_VAR ?= var
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run test check lint types lock clean
+.PHONY: run test faults fuzz check lint types lock clean
 .DEFAULT_GOAL := run
 
 .venv/bin/python:
@@ -18,6 +18,15 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
 	@touch $@ .venv/run.stamp
 
+# ToolRampart's client in an environment of its own, and its source beside it: for tests/peers.
+.venv/peers.stamp: requirements/peers.txt | .venv/bin/python
+	@.venv/bin/python -m venv --clear .venv/peers
+	@.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peers.txt
+	@sed -n '/^toolrampart==/,/[^\\]$$/p' requirements/peers.txt > .venv/peers/source.txt
+	@.venv/peers/bin/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps \
+	  --no-binary :all: --no-build-isolation --dest .venv/peers -r .venv/peers/source.txt
+	@touch $@
+
 run: .venv/run.stamp
 	@python -m rampart.initialise "$(RAMPART_VAR)" RAMPART_TOOL_MODULES=tools.examples.demo
 	@python manage.py migrate --verbosity 0
@@ -26,9 +35,17 @@ run: .venv/run.stamp
 	@exec honcho start
 
 # Lint and types first: they are quick to fail.
-test: .venv/test.stamp
+test: .venv/test.stamp .venv/peers.stamp
 	@$(MAKE) --no-print-directory lint types
 	@exec python -m tests.everything
+
+# Real processes, killed at random: `make faults MINUTES=10`.
+faults: .venv/test.stamp
+	@exec python -m tests.faults --minutes $(or $(MINUTES),5)
+
+# The API under schemathesis, longer than the tests do: `make fuzz EXAMPLES=1000 SEED=7`.
+fuzz: .venv/test.stamp
+	@exec python -m tests.rampart.fuzzing $(or $(EXAMPLES),300) $(or $(SEED),1)
 
 check: .venv/test.stamp
 	@$(MAKE) --no-print-directory lint types
@@ -43,7 +60,7 @@ types: .venv/test.stamp
 
 # Every requirements file anew, by hash, naming no index.
 lock: .venv/test.stamp
-	@for set in base run test; do \
+	@for set in base run test peers; do \
 	  uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	    --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt || exit 1; \
 	done

@@ -14,6 +14,8 @@ from tools.errors import UnknownTool
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 """For tools that name none of their own."""
+ROOMS = frozenset({"approvals", "audit", "rampart", "sandbox", "tools"})
+"""A tool module of such a name is never found: Rampart's own package is, and holds no tool."""
 
 
 @dataclass(slots=True)
@@ -26,6 +28,9 @@ class Registry:
     def read(self, modules: Iterable[str]) -> None:
         """Import the modules, then build every tool that was defined by then."""
         for module in modules:
+            if module in ROOMS:
+                self.problems.append(f"module {module}: Rampart's own; give yours another name")
+                continue
             try:
                 importlib.import_module(module)
             except Exception as error:
