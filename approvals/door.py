@@ -22,6 +22,7 @@ from tools.catalogue import Switch, switchboard
 from tools.definition import ToolDefinition
 from tools.identity import Caller
 from tools.limits import RateLimit
+from tools.rate_limits import Bucket, Count
 
 MOST_FAULTS = 50
 """A caller with more wrong arguments than this learns of the rest after mending these."""
@@ -159,6 +160,11 @@ def out_of_scope(visit: Visit) -> Refusal | None:
 
 def judged(action: Action) -> Decision:
     """What the rules say of the action."""
+    return judge(question_of(action), settings.RAMPART_UNRULED_WRITES)
+
+
+def question_of(action: Action) -> Question:
+    """The action as the rules see it."""
     visit = action.visit
     context = ToolContext(
         actor=visit.caller.actor,
@@ -168,31 +174,30 @@ def judged(action: Action) -> Decision:
         source=visit.call.source,
         metadata=dict(visit.call.metadata),
     )
-    question = Question(visit.tool, context, action.values)
-    return judge(question, settings.RAMPART_UNRULED_WRITES)
+    return Question(visit.tool, context, action.values)
 
 
-def too_many(visit: Visit) -> Refusal | None:
-    """Count the call under the key's tier and the tool's limit; refuse the one too many."""
-    for limit, bucket in _limits(visit):
-        if exceeded := rate_limits.take(limit, bucket):
-            message = f"rate limit exceeded: {limit.text}"
-            return Refusal("rate_limited", "RateLimited", message, exceeded.retry_after)
-    return None
+def counted(visit: Visit) -> Count:
+    """Count the call under the tool's limit and the key's tier; one too many is not counted."""
+    return rate_limits.count([*_buckets(visit)])
 
 
-def _limits(visit: Visit) -> Iterator[tuple[RateLimit, str]]:
-    """The tool's limit, then the key's tier, each with the bucket in which it is counted."""
+def too_many(count: Count) -> Refusal | None:
+    """Refuse the call that a limit has no room for."""
+    if count.exceeded is None:
+        return None
+    message = f"rate limit exceeded: {count.exceeded.limit.text}"
+    return Refusal("rate_limited", "RateLimited", message, count.exceeded.whole_seconds)
+
+
+def _buckets(visit: Visit) -> Iterator[Bucket]:
     caller, limit = visit.caller, visit.tool.rate_limit
     if limit:
-        yield (
-            limit,
-            rate_limits.bucket_of(
-                limit, tool=visit.tool.name, actor=caller.actor, lineage=str(caller.lineage)
-            ),
+        yield Bucket.of(
+            limit, tool=visit.tool.name, actor=caller.actor, lineage=str(caller.lineage)
         )
     if caller.rate_tier:
-        yield RateLimit.parse(f"{caller.rate_tier}/key"), f"tier:{caller.lineage}"
+        yield Bucket(RateLimit.parse(f"{caller.rate_tier}/key"), f"tier:{caller.lineage}")
 
 
 def _action(visit: Visit, arguments: BaseModel) -> Action:

@@ -5,7 +5,7 @@ returned; only a bug or a lost race raises. Work is sent to the workers after th
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError, transaction
@@ -15,6 +15,7 @@ from approvals import (
     door,
     execution,
     idempotency,
+    metrics,
     places,
     transitions,
     upkeep,
@@ -24,7 +25,7 @@ from approvals.door import Action, Call, Refusal, Visit
 from approvals.errors import StaleTransition
 from approvals.idempotency import Earlier
 from approvals.models import Approval, Invocation
-from approvals.policy import Deny, NeedsApproval
+from approvals.policy import Allow, Deny, NeedsApproval
 from approvals.results import Answer
 from approvals.states import InvocationStatus, is_final
 from audit import ledger
@@ -33,7 +34,7 @@ from audit.models import local_now
 from sandbox.errors import SandboxUnavailable
 from tools import registry
 from tools.definition import ToolDefinition
-from tools.errors import LimiterUnavailable
+from tools.errors import LimiterUnavailable, UnknownTool
 from tools.identity import Caller
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,11 @@ def submit(call: Call, caller: Caller, patience: Patience) -> Answer:
 
     What can't be counted, run or recorded is not done: the answer is then `unavailable`.
     """
-    tool = registry.find(call.tool_name)
+    try:
+        tool = registry.find(call.tool_name)
+    except UnknownTool:
+        _tell_unknown_tool(call, caller)
+        raise
     visit = door.visit_of(call, caller, tool, local_now())
     try:
         return _walk(visit, patience)
@@ -83,23 +88,29 @@ def _walk(visit: Visit, patience: Patience) -> Answer:
     decision = door.judged(action)
     if isinstance(decision, Deny):
         return _refuse(visit, Refusal("denied", decision.error_type, decision.message))
-    if refusal := door.too_many(visit):
-        return _refuse(visit, refusal)
+    count = door.counted(visit)
+    refusal = door.too_many(count)
+    answer = _refuse(visit, refusal) if refusal else _admitted(action, decision, patience)
+    return replace(answer, count=count)
 
+
+def _admitted(action: Action, decision: Allow | NeedsApproval, patience: Patience) -> Answer:
+    """Nothing speaks against the call any more: hold it, or run it here or by a worker."""
     try:
         if isinstance(decision, NeedsApproval):
             return _hold(action, decision.reason, patience)
-        if _runs_inline(visit.tool):
+        if _runs_inline(action.visit.tool):
             with places.for_running() as has_place:
                 if has_place:
                     return _run_inline(action)
         return _run_by_worker(action, patience)
     except IntegrityError:
-        return _beaten(visit, patience)
+        return _beaten(action.visit, patience)
 
 
 def _refuse(visit: Visit, refusal: Refusal) -> Answer:
     """One line in the ledger, no row. A ledger that is down refuses too, only unrecorded."""
+    metrics.refused(visit.tool.name, refusal.status)
     try:
         event = ledger.record(
             EventName.INVOCATION_REFUSED,
@@ -122,6 +133,19 @@ def _refuse(visit: Visit, refusal: Refusal) -> Answer:
             raise
         return Answer(refusal=refusal, visit=visit)
     return Answer(refusal=refusal, visit=visit, audit_id=str(event.pk))
+
+
+def _tell_unknown_tool(call: Call, caller: Caller) -> None:
+    """Arguments for a tool that nobody knows are not kept: nobody knows what is secret in them."""
+    ledger.record(
+        EventName.INVOCATION_REFUSED,
+        actor=caller.actor,
+        tool_name=call.tool_name,
+        reason="unknown_tool",
+        request_id=call.request_id,
+        source=call.source,
+        key_prefix=caller.prefix,
+    )
 
 
 def _replay(visit: Visit, row: Invocation, patience: Patience) -> Answer:
@@ -200,7 +224,7 @@ def _run_inline(action: Action) -> Answer:
     """
     if action.visit.call.idempotency_key is None:
         ending, attempts = execution.run_inline(action)
-        return Answer(transitions.enter_finished(action, ending, attempts))
+        return Answer(transitions.enter_finished(action, ending, attempts), ending=ending)
     row = transitions.enter_running(action)
     execution.run_entered(action, row)
     return Answer(_again(row.pk))

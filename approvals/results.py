@@ -1,6 +1,7 @@
 """What a caller reads of a call: one shape for every way it can end, and its HTTP status."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.urls import reverse
@@ -9,9 +10,11 @@ from approvals import vault
 from approvals.door import Refusal, Visit
 from approvals.errors import UnreadableArguments
 from approvals.models import Approval, Invocation
+from approvals.records import Ending
 from approvals.states import InvocationStatus, api_word, is_final
 from audit.canonical import rfc3339
 from audit.models import local_now
+from tools.rate_limits import UNCOUNTED, Count
 
 HTTP_STATUS = {
     "success": 200,
@@ -51,6 +54,10 @@ class Answer:
     visit: Visit | None = None
     audit_id: str | None = None
     replayed: bool = False
+    ending: Ending | None = None
+    """How the run ended, if it was made just now: its data need not be unsealed again."""
+    count: Count = UNCOUNTED
+    """Where the limits stand under which the call was counted."""
 
     @property
     def status(self) -> str:
@@ -69,7 +76,8 @@ class Answer:
     def body(self) -> dict[str, Any]:
         """The JSON that the caller gets."""
         if self.invocation is not None:
-            return describe(self.invocation, raw=True, replayed=self.replayed)
+            data = self.ending.data if self.ending else data_of(self.invocation)
+            return describe(self.invocation, data, replayed=self.replayed)
         return self._refused()
 
     def _refused(self) -> dict[str, Any]:
@@ -87,14 +95,14 @@ class Answer:
         return body | ({"fields": list(self.refusal.fields)} if self.refusal.fields else {})
 
 
-def describe(row: Invocation, *, raw: bool, replayed: bool = False) -> dict[str, Any]:
-    """An invocation as it is read: by its caller `raw` while that is kept, else redacted."""
+def describe(row: Invocation, data: Any, *, replayed: bool = False) -> dict[str, Any]:
+    """An invocation as it is read: `data` is raw for its caller, redacted for everybody else."""
     approval = row.decision_record
     error_type, error = _error(row)
     held = row.status == InvocationStatus.HELD
     own = invocation_url(row)
     return _shape(api_word(row.status), row.tool_name) | {
-        "data": data_of(row) if raw else row.result,
+        "data": data,
         "error": error,
         "error_type": error_type,
         "audit_id": _text(row.audit_id),
@@ -137,12 +145,17 @@ def undecided_status(code: str) -> int:
 
 def invocation_url(row: Invocation) -> str:
     """Where the invocation can be read."""
-    return reverse("invocation", args=[row.pk])
+    return f"{_path('invocations')}/{row.pk}"
 
 
 def approval_url(approval: Approval) -> str:
     """Where the approval can be read."""
-    return reverse("approval", args=[approval.pk])
+    return f"{_path('approvals')}/{approval.pk}"
+
+
+@cache
+def _path(name: str) -> str:
+    return reverse(name)
 
 
 def _shape(status: str, tool_name: str) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from rest_framework.views import APIView
 
 from approvals import bodies, deciding, pipeline
 from approvals.door import Call
+from approvals.limit_fields import limit_fields
 from approvals.models import Approval, Invocation
-from approvals.results import Answer, describe, invocation_url, undecided_status
+from approvals.results import Answer, data_of, describe, invocation_url, undecided_status
 from approvals.serializers import describe_approval, describe_approvals
 from approvals.states import ApprovalStatus, InvocationStatus, api_word
 from audit import ledger
+from audit.canonical import storable_text
 from audit.events import EventName
 from tools.errors import UnknownTool
 from tools.identity import Caller
@@ -61,7 +63,6 @@ class InvokeView(APIView):
         try:
             answer = pipeline.submit(call, caller, wanted.patience)
         except UnknownTool as error:
-            _tell_unknown_tool(caller, call)
             raise NotFound(str(error), code="unknown_tool") from None
         return _response(answer, wanted.applied)
 
@@ -86,7 +87,7 @@ class InvocationListView(GenericAPIView[Invocation]):
         if "status" in params:
             rows = rows.filter(status__in=_statuses(params["status"]))
         if "tool" in params:
-            rows = rows.filter(tool_name=params["tool"])
+            rows = rows.filter(tool_name=storable_text(params["tool"]))
         if "session" in params:
             rows = rows.filter(session_id=_uuid(params["session"]))
         return rows
@@ -131,7 +132,7 @@ class ApprovalListView(GenericAPIView[Approval]):
                 raise bodies.BadRequest("no approval has this status", code="invalid_filter")
             rows = rows.filter(status=params["status"])
         if "tool" in params:
-            rows = rows.filter(invocation__tool_name=params["tool"])
+            rows = rows.filter(invocation__tool_name=storable_text(params["tool"]))
         return rows
 
 
@@ -219,19 +220,6 @@ def _cancelled(request: Request, row: Invocation) -> Response:
     return Response(_read(request, pipeline.when_moved(row, 0)))
 
 
-def _tell_unknown_tool(caller: Caller, call: Call) -> None:
-    """Arguments for a tool that nobody knows are not kept: nobody knows what is secret in them."""
-    ledger.record(
-        EventName.INVOCATION_REFUSED,
-        actor=caller.actor,
-        tool_name=call.tool_name,
-        reason="unknown_tool",
-        request_id=call.request_id,
-        source=call.source,
-        key_prefix=caller.prefix,
-    )
-
-
 def _tell_refused_decider(request: Request, approval_id: UUID, code: str) -> None:
     who = requester(request)
     ledger.record(
@@ -247,11 +235,13 @@ def _tell_refused_decider(request: Request, approval_id: UUID, code: str) -> Non
 
 def _read(request: Request, row: Invocation) -> dict[str, Any]:
     """The invocation for who asks: only its caller gets the raw result."""
-    return describe(row, raw=isinstance(requester(request), Caller))
+    return describe(row, data_of(row) if isinstance(requester(request), Caller) else row.result)
 
 
 def _response(answer: Answer, preference_applied: str | None) -> Response:
     response = Response(answer.body(), status=answer.http_status)
+    for name, value in limit_fields(answer.count.standings).items():
+        response[name] = value
     if preference_applied:
         response["Preference-Applied"] = preference_applied
     if answer.replayed:

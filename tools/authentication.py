@@ -1,14 +1,12 @@
 """The gate of the REST API: a key or a person's session, decided once per request."""
 
-import ipaddress
-
 from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from tools.identity import BadCredentials, Caller, identify
+from tools.identity import BadCredentials, Caller, identify, is_within
 
 KEY_HEADERS = ("X-Rampart-Key", "X-ToolRampart-Key")
 REALM = 'Bearer realm="rampart"'
@@ -51,18 +49,10 @@ def client_address(request: HttpRequest) -> str:
     address: str = request.META.get("REMOTE_ADDR", "")
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
     for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
-        if not _is_trusted_proxy(address):
+        if not is_within(address, settings.RAMPART_TRUSTED_PROXIES):
             break
         address = hop
     return address
-
-
-def _is_trusted_proxy(address: str) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in settings.RAMPART_TRUSTED_PROXIES)
 
 
 def _credential(request: Request) -> str | None:

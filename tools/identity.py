@@ -6,6 +6,7 @@ a revocation is felt at once where it was made and within half a second everywhe
 
 import ipaddress
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -18,6 +19,18 @@ SECONDS_REMEMBERED = 0.5
 MOST_REMEMBERED = 10_000
 LAST_USED_EVERY = timedelta(minutes=1)
 NO_KEY = keys.digest_of("no such key")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def is_within(address: str, networks: Iterable[Network]) -> bool:
+    """Whether the address is one, and in one of the networks."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
 
 
 class BadCredentials(Exception):
@@ -42,7 +55,7 @@ class Caller:
     owner_is_active: bool
     scopes: tuple[str, ...]
     tools: frozenset[str]
-    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    networks: tuple[Network, ...]
     rate_tier: str
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -83,11 +96,7 @@ class Caller:
         """Whether the key is not limited to other networks."""
         if not self.networks:
             return True
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self.networks)
+        return is_within(address, self.networks)
 
     def fault(self, now: datetime, address: str) -> str | None:
         """Why the key is not usable now from there, or None: the one notion of usable."""

@@ -36,7 +36,7 @@ class RateLimit:
     @classmethod
     def parse(cls, text: str) -> "RateLimit":
         """Read an expression; ValueError says what is wrong with it."""
-        match = EXPRESSION.fullmatch(text) if isinstance(text, str) else None
+        match = EXPRESSION.fullmatch(_plain(text)) if isinstance(text, str) else None
         if match is None:
             raise ValueError(f"rate limit {text!r} is not like '10/minute/user'")
         count, times, unit, scope = match.groups()
@@ -46,3 +46,8 @@ class RateLimit:
         if scope not in set(LimitScope):
             raise ValueError(f"rate limit {text!r}: scope is one of {', '.join(LimitScope)}")
         return cls(int(count), seconds, LimitScope(scope), text)
+
+
+def _plain(text: str) -> str:
+    """The expression without capitals and without blanks about its slashes, which mean nothing."""
+    return "/".join(part.strip(" ") for part in text.lower().split("/"))

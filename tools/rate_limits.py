@@ -1,105 +1,186 @@
 """Counting calls, atomically, and refusing when they can't be counted.
 
-With Redis, `limits` keeps a moving window in one Lua script. Without it, the calls of a bucket
-stand in one row, which is locked while it is read and written. Both are exact: in no window of
-the limit's length do more than its count pass. If the store fails, LimiterUnavailable is raised
-and the caller is refused: a limit that can't be checked is reached.
+With Redis, the calls of a bucket stand in a sorted set, which one script reads and writes. Without
+it, they stand in one row, which is locked meanwhile. Both are exact: in no window of the limit's
+length do more than its count pass, and a call under several limits is counted under all or none.
+If the store fails, LimiterUnavailable is raised and the caller is refused: a limit that can't be
+checked is reached.
 """
 
 import hashlib
 import math
+import os
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from pathlib import Path
+from typing import cast
 
-import limits.errors
-import redis.exceptions
+import redis
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from limits import RateLimitItemPerSecond
-from limits.storage import storage_from_string
-from limits.strategies import MovingWindowRateLimiter
+from redis.backoff import NoBackoff
+from redis.commands.core import Script
+from redis.retry import Retry
 
 from audit.models import local_now
 from tools.errors import LimiterUnavailable
 from tools.limits import LimitScope, RateLimit
 from tools.models import RateWindow
 
+SCRIPT = Path(__file__).with_name("rate_limits.lua").read_text()
+
 
 @dataclass(frozen=True, slots=True)
-class Exceeded:
-    """The limit that a call has reached, and when the next one may pass, in whole seconds."""
+class Bucket:
+    """Calls that are counted together under a limit."""
 
     limit: RateLimit
-    retry_after: int
+    name: str
+
+    @classmethod
+    def of(cls, limit: RateLimit, *, tool: str, actor: str, lineage: str) -> "Bucket":
+        """The bucket that the limit's scope puts such a call in."""
+        match limit.scope:
+            case LimitScope.USER | LimitScope.ACTOR:
+                return cls(limit, f"actor:{tool}:{actor}")
+            case LimitScope.KEY:
+                return cls(limit, f"key:{lineage}")
+            case LimitScope.TOOL:
+                return cls(limit, f"tool:{tool}")
+            case LimitScope.GLOBAL:
+                return cls(limit, "global")
+
+    @property
+    def place(self) -> str:
+        """Where it is stored: its name if that fits its column, else a digest of it."""
+        name = f"{self.name}:{self.limit.count}/{self.limit.seconds}"
+        return name if len(name) <= 300 else hashlib.sha256(name.encode()).hexdigest()
 
 
-def bucket_of(limit: RateLimit, *, tool: str, actor: str, lineage: str) -> str:
-    """Whose calls are counted together under this limit."""
-    match limit.scope:
-        case LimitScope.USER | LimitScope.ACTOR:
-            return f"actor:{tool}:{actor}"
-        case LimitScope.KEY:
-            return f"key:{lineage}"
-        case LimitScope.TOOL:
-            return f"tool:{tool}"
-        case LimitScope.GLOBAL:
-            return "global"
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How full a bucket is, now that a call has been counted in it or refused."""
+
+    limit: RateLimit
+    used: int
+    room_in: float
+    """Seconds until the first of the calls that count falls out of the window."""
+
+    @property
+    def remaining(self) -> int:
+        """How many more calls would pass now."""
+        return max(0, self.limit.count - self.used)
+
+    @property
+    def whole_seconds(self) -> int:
+        """`room_in` for a header: at least one."""
+        return max(1, math.ceil(self.room_in))
 
 
-def take(limit: RateLimit, bucket: str) -> Exceeded | None:
-    """Count one call, or say why it may not pass. A refused call is not counted."""
-    where = _short(f"{bucket}:{limit.count}/{limit.seconds}")
-    retry_at = (
-        _take_from_redis(limit, where) if settings.REDIS_URL else _take_from_row(limit, where)
-    )
-    if retry_at is None:
-        return None
-    return Exceeded(limit, max(1, math.ceil(retry_at - time.time())))
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What came of counting a call: where it stands, and the limit that it has reached, if any."""
+
+    standings: tuple[Standing, ...] = ()
+    exceeded: Standing | None = None
 
 
-def _short(bucket: str) -> str:
-    """The bucket's name if it fits its column, else a digest of it."""
-    return bucket if len(bucket) <= 300 else hashlib.sha256(bucket.encode()).hexdigest()
+UNCOUNTED = Count()
 
 
-@cache
-def _redis_limiter() -> MovingWindowRateLimiter:
-    storage = storage_from_string(
-        settings.REDIS_URL, key_prefix="rampart", socket_timeout=2, socket_connect_timeout=1
-    )
-    return MovingWindowRateLimiter(storage)
+def count(buckets: Sequence[Bucket]) -> Count:
+    """Count one call in all buckets, or in none if one is full."""
+    if not buckets:
+        return UNCOUNTED
+    in_store = _count_in_redis if settings.REDIS_URL else _count_in_rows
+    passes, found = in_store(buckets)
+    standings = [
+        Standing(bucket.limit, used, room_in)
+        for bucket, (used, room_in) in zip(buckets, found, strict=True)
+    ]
+    full = [standing for standing in standings if not standing.remaining]
+    exceeded = None if passes else max(full, key=lambda standing: standing.room_in)
+    return Count(tuple(standings), exceeded)
 
 
-def _take_from_redis(limit: RateLimit, where: str) -> float | None:
-    item = RateLimitItemPerSecond(limit.count, limit.seconds)
+Found = tuple[bool, list[tuple[int, float]]]
+"""Whether the call passes; for each bucket the calls in its window, and seconds until room."""
+
+
+# With Redis.
+
+_of_thread = threading.local()
+
+
+def _script() -> Script:
+    """The script on a connection of this thread's own, which need not be fetched from a pool."""
+    url, script = getattr(_of_thread, "script", ("", None))
+    if script is None or url != settings.REDIS_URL:
+        client = redis.Redis.from_url(
+            settings.REDIS_URL, single_connection_client=True, retry=Retry(NoBackoff(), 1),
+            socket_timeout=2, socket_connect_timeout=1,
+        )  # fmt: skip
+        script = client.register_script(SCRIPT)
+        _of_thread.script = settings.REDIS_URL, script
+    return script
+
+
+def _count_in_redis(buckets: Sequence[Bucket]) -> Found:
+    places = [f"rampart:limit:{bucket.place}" for bucket in buckets]
+    arguments: list[bytes | int] = [os.urandom(9)]
+    for bucket in buckets:
+        arguments += bucket.limit.count, bucket.limit.seconds
     try:
-        if _redis_limiter().hit(item, where):
-            return None
-        return _redis_limiter().get_window_stats(item, where).reset_time
-    except (redis.exceptions.RedisError, limits.errors.StorageError, OSError) as error:
+        passes, *found = cast("list[int]", _script()(places, arguments))
+    except (redis.RedisError, OSError) as error:
         raise LimiterUnavailable from error
+    return bool(passes), [
+        (used, wait / 1e6) for used, wait in zip(found[::2], found[1::2], strict=True)
+    ]
 
 
-def _take_from_row(limit: RateLimit, where: str) -> float | None:
+# Without.
+
+
+def _count_in_rows(buckets: Sequence[Bucket]) -> Found:
     try:
         with transaction.atomic():
-            RateWindow.objects.bulk_create(
-                [RateWindow(bucket=where, expires_at=local_now())], ignore_conflicts=True
-            )
-            return _take_locked(limit, where)
+            return _count_locked(buckets)
     except DatabaseError as error:
         raise LimiterUnavailable from error
 
 
-def _take_locked(limit: RateLimit, where: str) -> float | None:
-    row = RateWindow.objects.select_for_update().get(bucket=where)
+def _count_locked(buckets: Sequence[Bucket]) -> Found:
+    places = sorted({bucket.place for bucket in buckets})  # In one order: no two wait crosswise.
+    RateWindow.objects.bulk_create(
+        [RateWindow(bucket=place, expires_at=local_now()) for place in places],
+        ignore_conflicts=True,
+    )
+    locked = RateWindow.objects.select_for_update().filter(bucket__in=places).order_by("bucket")
+    rows = {row.bucket: row for row in locked}
     now = time.time()
-    recent = [hit for hit in row.hits if hit > now - limit.seconds]
-    if len(recent) >= limit.count:
-        return float(recent[-limit.count] + limit.seconds)
-    row.hits = [*recent, now]
-    row.expires_at = local_now() + timedelta(seconds=limit.seconds)
-    row.save(update_fields=["hits", "expires_at"])
-    return None
+    recent = [_recent(rows[bucket.place], bucket.limit, now) for bucket in buckets]
+    passes = all(
+        len(hits) < bucket.limit.count for bucket, hits in zip(buckets, recent, strict=True)
+    )
+    if passes:
+        for bucket, hits in zip(buckets, recent, strict=True):
+            hits.append(now)
+            row = rows[bucket.place]
+            row.hits, row.expires_at = hits, local_now() + timedelta(seconds=bucket.limit.seconds)
+            row.save(update_fields=["hits", "expires_at"])
+    return passes, [
+        (len(hits), _room_in(hits, bucket.limit, now))
+        for bucket, hits in zip(buckets, recent, strict=True)
+    ]
+
+
+def _recent(row: RateWindow, limit: RateLimit, now: float) -> list[float]:
+    return [hit for hit in row.hits if hit > now - limit.seconds]
+
+
+def _room_in(hits: list[float], limit: RateLimit, now: float) -> float:
+    return hits[max(0, len(hits) - limit.count)] + limit.seconds - now
