@@ -9,8 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 
-from approvals import vault
+from approvals import metrics, vault
 from approvals.door import Action
 from approvals.models import Invocation
 from approvals.states import api_word, is_final
@@ -121,3 +122,4 @@ def tell(
         redactor=redactor,
         beside=beside or (),
     )
+    transaction.on_commit(lambda: metrics.moved(row, event))

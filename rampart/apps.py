@@ -2,6 +2,10 @@ from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 from django.utils.module_loading import autodiscover_modules
 
+from rampart import counting
+
+counting.install()  # Before the rooms are loaded, which count from then on.
+
 
 class RampartConfig(AppConfig):
     """The outermost room: it gathers every room's system checks."""

@@ -4,11 +4,14 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from rampart import health, problems
+from rampart import health, metrics, openapi, problems
 
 api: list[URLPattern | URLResolver] = [
     path("health", health.health),
     path("ready", health.ready),
+    path("schema", openapi.SchemaView.as_view(), name="schema"),
+    path("metrics", metrics.metrics),  # Where ToolRampart has them.
+    path("docs", openapi.DocsView.as_view(), name="docs"),
     path("", include("approvals.urls")),
     path("", include("tools.urls")),
     path("", include("audit.urls")),
@@ -17,6 +20,7 @@ api: list[URLPattern | URLResolver] = [
 urlpatterns = [
     path("api/v1/", include(api)),
     path("admin/", admin.site.urls),
+    path("metrics", metrics.metrics, name="metrics"),
     path("problems/<slug:code>", problems.explain),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]
