@@ -30,10 +30,10 @@ def send(row: Invocation) -> bool:
     return True
 
 
-def send_again(row: Invocation) -> None:
-    """Send what no worker has come for, and put off the next time."""
+def send_again(row: Invocation) -> bool:
+    """Send what no worker has come for, and put off the next time; False if it was not taken."""
     transitions.note_dispatch(row)
-    send(row)
+    return send(row)
 
 
 def queue_of(tool_name: str) -> str:

@@ -122,7 +122,7 @@ def _run_claimed(row: Invocation, tool: ToolDefinition, arguments: dict[str, Any
             arguments,
             fresh=True,
             on_tick=lambda: _still_wanted(row),
-            on_progress=lambda message: transitions.note_progress(row, message, redactor),
+            on_progress=lambda message: _note_progress(row, message, redactor),
         )
 
     try:
@@ -155,12 +155,28 @@ def _still_wanted(row: Invocation) -> bool:
         return True
 
 
+def _note_progress(row: Invocation, message: Any, redactor: Redactor) -> None:
+    """Keep what the tool told, if the database answers: losing a hint must not end its work."""
+    try:
+        transitions.note_progress(row, message, redactor)
+    except (OperationalError, InterfaceError):
+        close_old_connections()
+
+
 def _attempts(tool: ToolDefinition, attempt: Callable[[], Outcome]) -> tuple[Ending, int]:
-    """Try, and again after a failure as often as the tool allows."""
-    count = 0
+    """Try, and again after a failure as often as the tool allows.
+
+    SandboxUnavailable says that nothing has run: after an attempt that did run, its ending counts.
+    """
+    count, ending = 0, None
     while True:
+        try:
+            ending = Ending.of(attempt())
+        except SandboxUnavailable:
+            if ending is None:
+                raise
+            return ending, count
         count += 1
-        ending = Ending.of(attempt())
         done = ending.status in (InvocationStatus.SUCCESS, InvocationStatus.CANCELLED)
         if done or count >= tool.attempts_allowed:
             return ending, count

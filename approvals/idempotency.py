@@ -12,6 +12,7 @@ from approvals.models import Invocation
 from approvals.states import FAILED, InvocationStatus
 
 LONGEST_KEY = 255
+KEY_FORM = f"1 to {LONGEST_KEY} printable characters"
 
 CONFLICT = Refusal(
     "idempotency_conflict",
@@ -24,6 +25,11 @@ IN_PROGRESS = Refusal(
     "idempotency key is already in progress",
     retry_after=1,
 )
+
+
+def is_key(text: str) -> bool:
+    """Whether the text may serve as an idempotency key."""
+    return 0 < len(text) <= LONGEST_KEY and text.isprintable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,12 +105,11 @@ def enter_held(action: Action, reason: str) -> Held | None:
     with transaction.atomic():
         list(ApiKey.objects.select_for_update().filter(lineage=visit.caller.lineage).order_by("pk"))
         held = Invocation.objects.held().of_lineage(visit.caller.lineage)
-        if visit.call.idempotency_key is None and (
-            twin := held.filter(digest=action.digest()).select_related("approval").first()
-        ):
-            if twin.approval.expires_at > moment:
-                return Held(twin.approval, is_new=False)
-            expire(twin.approval)
+        if visit.call.idempotency_key is None:
+            for twin in held.filter(digest=action.digest()).select_related("approval"):
+                if twin.approval.expires_at > moment:
+                    return Held(twin.approval, is_new=False)
+                expire(twin.approval)
         most = settings.RAMPART_MAX_PENDING_PER_KEY
         if len(held.values_list("pk", flat=True).order_by()[:most]) >= most:
             return None
@@ -153,7 +152,13 @@ def _new_held(action: Action, reason: str, moment: datetime) -> Approval:
 
 
 def approve(
-    approval: Approval, reviewer: User, *, note: str, reason_to_agent: str, moment: datetime
+    approval: Approval,
+    reviewer: User,
+    *,
+    note: str,
+    reason_to_agent: str,
+    moment: datetime,
+    operator: str = "",
 ) -> None:
     """Pending to approved, held to queued, the vote and the line: one transaction."""
     with transaction.atomic():
@@ -168,11 +173,17 @@ def approve(
             source={InvocationStatus.HELD},
             dispatch_after=moment + MESSAGE_TIME,
         )
-        _tell_decision(approval, EventName.APPROVAL_APPROVED, reviewer, audit_id, note)
+        _tell_decision(approval, EventName.APPROVAL_APPROVED, reviewer, audit_id, note, operator)
 
 
 def reject(
-    approval: Approval, reviewer: User, *, note: str, reason_to_agent: str, moment: datetime
+    approval: Approval,
+    reviewer: User,
+    *,
+    note: str,
+    reason_to_agent: str,
+    moment: datetime,
+    operator: str = "",
 ) -> None:
     """Pending and held to rejected, the vote and the line: one transaction."""
     with transaction.atomic():
@@ -181,7 +192,7 @@ def reject(
             note=note, reason_to_agent=reason_to_agent, moment=moment,
         )  # fmt: skip
         audit_id = _end_unrun(approval.invocation_id, InvocationStatus.REJECTED, moment)
-        _tell_decision(approval, EventName.APPROVAL_REJECTED, reviewer, audit_id, note)
+        _tell_decision(approval, EventName.APPROVAL_REJECTED, reviewer, audit_id, note, operator)
 
 
 def _decide(
@@ -219,7 +230,12 @@ def _decide(
 
 
 def _tell_decision(
-    approval: Approval, event: EventName, reviewer: User, audit_id: UUID, note: str
+    approval: Approval,
+    event: EventName,
+    reviewer: User,
+    audit_id: UUID,
+    note: str,
+    operator: str,
 ) -> None:
     row = Invocation.objects.get(pk=approval.invocation_id)
     metadata = {
@@ -229,7 +245,7 @@ def _tell_decision(
         "reason_to_agent": Approval.objects.values_list("reason_to_agent", flat=True).get(
             pk=approval.pk
         ),
-    }
+    } | ({"operator": operator} if operator else {})
     tell(
         row,
         event,
@@ -309,17 +325,15 @@ def claim(row: Invocation, moment: datetime) -> Invocation:
         approval = row.decision_record
         if approval is not None and row.claims == 0:
             _consume(approval, moment)
-        audit_id = _move(
-            row.pk,
+        _move_row(
+            row,
             InvocationStatus.RUNNING,
             source={InvocationStatus.QUEUED},
-            claims=row.claims,
-            set_claims=row.claims + 1,
+            claims=row.claims + 1,
             started_at=moment,
             lease_expires_at=moment + LEASE,
         )
-        row.refresh_from_db()
-        tell(row, EventName.INVOCATION_STARTED, event_id=audit_id)
+        tell(row, EventName.INVOCATION_STARTED)
     return row
 
 
@@ -344,7 +358,7 @@ def note_progress(row: Invocation, message: Any, redactor: Redactor) -> None:
 
 
 def ask_to_stop(row: Invocation, *, by: str) -> bool:
-    """Ask the worker that runs the call to end its process; False if it runs no more."""
+    """Ask the worker that runs the call to end its process, once; False if it runs no more."""
     with transaction.atomic():
         asked = (
             Invocation.objects.running()
@@ -359,23 +373,21 @@ def ask_to_stop(row: Invocation, *, by: str) -> bool:
                 reason="cancel_requested",
                 event_id=new_id(),
             )
-    return bool(asked)
+    return bool(asked) or Invocation.objects.running().filter(pk=row.pk).exists()
 
 
 def finish(row: Invocation, ending: Ending, redactor: Redactor, attempts: int) -> Invocation:
     """Running to its end, by the worker that holds the lease, arguments dropped."""
     moment = now()
     with transaction.atomic():
-        audit_id = _move(
-            row.pk,
+        _move_row(
+            row,
             InvocationStatus(ending.status),
             source={InvocationStatus.RUNNING},
-            claims=row.claims,
             attempts=attempts,
             **ending_columns(ending, redactor, moment),
         )
-        row.refresh_from_db()
-        tell(row, EventName.INVOCATION_FINISHED, event_id=audit_id, redactor=redactor)
+        tell(row, EventName.INVOCATION_FINISHED, redactor=redactor)
     return row
 
 
@@ -385,34 +397,30 @@ def lose(row: Invocation) -> None:
     message = "the worker died while the tool ran; its effect may or may not have happened"
     ending = Ending(InvocationStatus.UNKNOWN, None, message, "OutcomeUnknown", "lease_lost")
     with transaction.atomic():
-        audit_id = _move(
-            row.pk,
+        _move_row(
+            row,
             InvocationStatus.UNKNOWN,
             source={InvocationStatus.RUNNING},
-            claims=row.claims,
             silent_since=moment,
             **ending_columns(ending, PLAIN, moment),
         )
-        row.refresh_from_db()
-        tell(row, EventName.INVOCATION_LOST, reason="lease_lost", event_id=audit_id)
+        tell(row, EventName.INVOCATION_LOST, reason="lease_lost")
 
 
 def requeue(row: Invocation) -> None:
     """Running to queued again: the worker is gone, and running twice does no harm."""
     moment = now()
     with transaction.atomic():
-        audit_id = _move(
-            row.pk,
+        _move_row(
+            row,
             InvocationStatus.QUEUED,
             source={InvocationStatus.RUNNING},
-            claims=row.claims,
             silent_since=moment,
             lease_expires_at=None,
             dispatches=0,
             dispatch_after=moment + MESSAGE_TIME,
         )
-        row.refresh_from_db()
-        tell(row, EventName.INVOCATION_REQUEUED, reason="lease_lost", event_id=audit_id)
+        tell(row, EventName.INVOCATION_REQUEUED, reason="lease_lost")
 
 
 # Housekeeping that is no transition.
@@ -434,13 +442,29 @@ def drop_keepsakes(moment: datetime) -> int:
 # What all of them share.
 
 
+def _move_row(
+    row: Invocation,
+    target: InvocationStatus,
+    *,
+    source: Collection[str],
+    silent_since: datetime | None = None,
+    **columns: Any,
+) -> None:
+    """Move the call as this row's claim has it, and note in the row what was written."""
+    row.audit_id = _move(
+        row.pk, target, source=source, claimed=row.claims, silent_since=silent_since, **columns
+    )
+    row.status = target
+    for name, value in columns.items():
+        setattr(row, name, value)
+
+
 def _move(
     invocation_id: UUID,
     target: InvocationStatus,
     *,
     source: Collection[str],
-    claims: int | None = None,
-    set_claims: int | None = None,
+    claimed: int | None = None,
     silent_since: datetime | None = None,
     **columns: Any,
 ) -> UUID:
@@ -452,12 +476,10 @@ def _move(
         raise AssertionError(f"no arrow leads from {illegal} to {target}")
     audit_id = new_id()
     expected = Invocation.objects.filter(pk=invocation_id, status__in=source)
-    if claims is not None:
-        expected = expected.filter(claims=claims)
+    if claimed is not None:
+        expected = expected.filter(claims=claimed)
     if silent_since is not None:
         expected = expected.filter(lease_expires_at__lte=silent_since)
-    if set_claims is not None:
-        columns["claims"] = set_claims
     if expected.update(status=target, audit_id=audit_id, **columns) != 1:
         raise StaleTransition
     return audit_id

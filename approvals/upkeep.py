@@ -39,8 +39,16 @@ def expire_due(moment: datetime) -> int:
 
 
 def send_unsent(moment: datetime) -> int:
-    """Send again what no worker has come for; returns how many."""
-    return _each(Invocation.objects.unsent(moment).order_by("id")[:BATCH], dispatch.send_again)
+    """Send again what no worker has come for, until the broker takes no more; returns how many.
+
+    A broker that is away costs a round one wait, not one for each call: the rest stays due.
+    """
+    sent = 0
+    for row in Invocation.objects.unsent(moment).order_by("id")[:BATCH]:
+        if not dispatch.send_again(row):
+            break
+        sent += 1
+    return sent
 
 
 def settle_lost(moment: datetime) -> int:
@@ -84,7 +92,8 @@ def _may_run_again(row: Invocation) -> bool:
         tool = registry.find(row.tool_name)
     except UnknownTool:
         return False
-    return tool.may_run_again and row.claims < MOST_CLAIMS and row.arguments_sealed is not None
+    wanted = row.cancel_requested_at is None and row.arguments_sealed is not None
+    return wanted and tool.may_run_again and row.claims < MOST_CLAIMS
 
 
 def _each(rows: Iterable[Row], step: Callable[[Row], None]) -> int:

@@ -5,14 +5,17 @@ Whoever finds no place is answered at once with what is known.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 from uuid import UUID
 
 import redis
 from django.conf import settings
+from redis.client import PubSub
 
 from approvals import places
 
@@ -20,8 +23,12 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+_of_thread = threading.local()
+
 SHORTEST_LOOK = 0.02
 LONGEST_LOOK = 0.25
+ANSWER_WITHIN = 2.0
+"""Seconds that Redis may take to answer."""
 LONGEST_SILENCE = 5.0
 """Seconds after which a waiter looks for itself, in case a message was lost."""
 
@@ -39,12 +46,11 @@ def announce(invocation_id: UUID) -> None:
 def wait_until(look: Callable[[], T | None], invocation_id: UUID, seconds: float) -> T | None:
     """What `look` finds, looked for until it is there or the time is over; None then."""
     deadline = time.monotonic() + seconds
-    found = look()
-    if found is not None or seconds <= 0:
-        return found
+    if seconds <= 0:
+        return look()
     with places.for_waiting() as has_place:
         if not has_place:
-            return None
+            return look()
         for _ in _wake_ups(invocation_id, deadline):
             if (found := look()) is not None:
                 return found
@@ -63,15 +69,43 @@ def _wake_ups(invocation_id: UUID, deadline: float) -> Iterator[None]:
 
 
 def _announcements(invocation_id: UUID, deadline: float) -> Iterator[None]:
-    with _redis().pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
-        subscription.subscribe(_channel(invocation_id))
+    with _subscribed(_channel(invocation_id)) as subscription:
         yield  # What moved before the subscription stood is seen now.
         while (left := deadline - time.monotonic()) > 0:
             subscription.get_message(timeout=min(left, LONGEST_SILENCE))
             yield
 
 
+@contextmanager
+def _subscribed(channel: str) -> Iterator[PubSub]:
+    """This thread's subscriber, which keeps its connection from one wait to the next."""
+    subscriber: PubSub = getattr(_of_thread, "subscriber", None) or _redis().pubsub()  # type: ignore[no-untyped-call]
+    _of_thread.subscriber = None
+    _subscribe(subscriber, channel)
+    works = True
+    try:
+        yield subscriber
+    except redis.RedisError:
+        works = False
+        raise
+    finally:
+        if works:
+            subscriber.unsubscribe(channel)  # type: ignore[no-untyped-call]
+            _of_thread.subscriber = subscriber
+
+
+def _subscribe(subscriber: PubSub, channel: str) -> None:
+    """Return once the subscription stands; what was left of the one before is passed over."""
+    subscriber.subscribe(channel)  # type: ignore[no-untyped-call]
+    wanted = {"type": "subscribe", "channel": channel.encode()}
+    while message := subscriber.get_message(timeout=ANSWER_WITHIN):
+        if wanted.items() <= message.items():
+            return
+    raise redis.TimeoutError
+
+
 def _looks(deadline: float) -> Iterator[None]:
+    yield
     pause = SHORTEST_LOOK
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(pause, left))

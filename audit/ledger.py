@@ -7,16 +7,23 @@ elsewhere: either both are there or neither.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from functools import cache
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.db import connection, models, transaction
-from django.db.models import sql
 
 from audit.canonical import storable_text
 from audit.events import EventName
 from audit.models import Event, local_now, new_id
 from audit.redaction import PLAIN, Redactor
+
+Field: TypeAlias = "models.Field[Any, Any]"
+PASSED_ON = {
+    models.CharField, models.TextField, models.UUIDField, models.DateTimeField,
+    models.PositiveIntegerField, models.BinaryField, models.ForeignKey,
+}  # fmt: skip
+"""Fields whose values the database's driver takes as they are."""
 
 
 def record(
@@ -77,27 +84,63 @@ def _label(text: str, longest: int) -> str:
 
 
 def _insert(rows: list[models.Model]) -> None:
-    if len(rows) > 1 and connection.vendor == "postgresql":
+    if connection.vendor == "postgresql":
         _insert_in_one_statement(rows)
         return
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         for row in rows:
             row.save(force_insert=True)
 
 
 def _insert_in_one_statement(rows: list[models.Model]) -> None:
     """`WITH r0 AS (INSERT …), … INSERT …`: all rows in one round trip, without BEGIN and COMMIT."""
-    compiled = [_insert_sql(row) for row in rows]
-    first = ", ".join(f"r{n} AS ({text})" for n, (text, _) in enumerate(compiled[:-1]))
-    params = [param for _, row_params in compiled for param in row_params]
+    columns = [_filled_columns(row) for row in rows]
+    statement = _statement(tuple(type(row) for row in rows), tuple(map(tuple, columns)))
+    params = [value for row_columns in columns for value in row_columns.values()]
     with connection.cursor() as cursor:
-        cursor.execute(f"WITH {first} {compiled[-1][0]}", params)
+        cursor.execute(statement, params)
     for row in rows:
         row._state.adding, row._state.db = False, connection.alias
 
 
-def _insert_sql(row: models.Model) -> tuple[str, Sequence[Any]]:
-    query = sql.InsertQuery(type(row))
-    query.insert_values(row._meta.local_concrete_fields, [row])
-    compiler = query.get_compiler(connection=connection)
-    return cast("list[tuple[str, Sequence[Any]]]", compiler.as_sql())[0]
+def _filled_columns(row: models.Model) -> dict[str, Any]:
+    """The values to write, by column; those that are NULL need not be said."""
+    values = (
+        (column, _prepared(field, row) if field else getattr(row, attribute))
+        for column, attribute, field in _fields(type(row))
+    )
+    return {column: value for column, value in values if value is not None}
+
+
+@cache
+def _fields(model: type[models.Model]) -> "list[tuple[str, str, Field | None]]":
+    """Each column with its attribute, and its field if that has to prepare what is stored."""
+    return [
+        (str(field.column), field.attname, None if _is_passed_on(field) else field)
+        for field in model._meta.local_concrete_fields
+    ]
+
+
+def _is_passed_on(field: Field) -> bool:
+    sets_itself = getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
+    return type(field) in PASSED_ON and not sets_itself
+
+
+def _prepared(field: Field, row: models.Model) -> Any:
+    return field.get_db_prep_save(field.pre_save(row, add=True), connection)
+
+
+@cache
+def _statement(kinds: tuple[type[models.Model], ...], columns: tuple[tuple[str, ...], ...]) -> str:
+    """The text for rows of these kinds with these columns: few there are, so each is kept."""
+    inserts = [
+        f"INSERT INTO {_quoted(kind._meta.db_table)} ({', '.join(map(_quoted, names))})"  # noqa: S608 - our own names
+        f" VALUES ({', '.join(['%s'] * len(names))})"
+        for kind, names in zip(kinds, columns, strict=True)
+    ]
+    first = ", ".join(f"r{number} AS ({insert})" for number, insert in enumerate(inserts[:-1]))
+    return f"WITH {first} {inserts[-1]}" if first else inserts[-1]
+
+
+def _quoted(name: str) -> str:
+    return connection.ops.quote_name(name)

@@ -138,6 +138,14 @@ def _content(name: str, file: str) -> str:
         raise ImproperlyConfigured(f"{name}: the file is not text in UTF-8") from None
 
 
+POSTGRESQL_OPTIONS = {
+    "connect_timeout": 5,
+    # Parameters travel beside the statement, and one that is often used is planned once.
+    "server_side_binding": True,
+    "prepare_threshold": 2,
+}
+
+
 def database(url: str, var: Path) -> dict[str, Any]:
     """Django's settings for the database: SQLite in `var` unless a URL says otherwise."""
     if not url:
@@ -154,7 +162,8 @@ def database(url: str, var: Path) -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
     elif engine.endswith("postgresql"):
-        config.setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+        config["ENGINE"] = "rampart.postgresql"
+        config["OPTIONS"] = POSTGRESQL_OPTIONS | config.get("OPTIONS", {})
     else:
         raise ImproperlyConfigured("DATABASE_URL names neither PostgreSQL nor SQLite")
     config["TEST"] = {"NAME": str(var / "test.sqlite3") if engine.endswith("sqlite3") else None}

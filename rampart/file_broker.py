@@ -2,7 +2,7 @@
 
 As it comes, a message is visible to its readers before it is written, and a queue's table can be
 read while it is empty; a worker that polls often dies of either. Here files are written aside
-and renamed into place, and taken by renaming too, so that a reader sees all of a file or none.
+and renamed into place, and taken by removing them, so that a reader sees all of a file or none.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ class Channel(filesystem.Channel):
 
     @property
     def messages(self) -> Path:
-        """The folder of what waits to be taken; `taken` beside it holds what is being read."""
+        """The folder of what waits to be taken."""
         return Path(self.data_folder_in)
 
     def _put(  # type: ignore[override]  # kombu disagrees with itself here
@@ -45,15 +45,17 @@ class Channel(filesystem.Channel):
         raise Empty
 
     def _take(self, name: str) -> str | None:
-        """The message's text, for the one who renames it first; None for all others."""
-        mine = self.messages.with_name("taken") / name
+        """The message's text, for the one who removes it; None for all others.
+
+        It is open by then: whoever dies before the reading leaves no file behind.
+        """
+        path = self.messages / name
         try:
-            os.rename(self.messages / name, mine)
+            with path.open() as file:
+                path.unlink()
+                return file.read()
         except FileNotFoundError:
             return None
-        text = mine.read_text()
-        mine.unlink()
-        return text
 
     def _queue_bind(
         self, exchange: str, routing_key: str | None, pattern: str | None, queue: str | None

@@ -31,6 +31,7 @@ if _public.hostname:
     ALLOWED_HOSTS.append(_public.hostname)
     CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 RAMPART_TRUSTED_PROXIES = _config.networks("RAMPART_TRUSTED_PROXIES")
+RAMPART_METRICS_ALLOW = _config.networks("RAMPART_METRICS_ALLOW", "127.0.0.0/8,::1/128")
 
 # Secrets.
 
@@ -41,6 +42,7 @@ try:
     RAMPART_ARGUMENT_KEYS = fernet_keys(_config.secret("RAMPART_ARGUMENT_KEYS"))
 except ValueError as error:
     raise ImproperlyConfigured(f"RAMPART_ARGUMENT_KEYS: {error}") from None
+RAMPART_API_KEY = _config.secret("RAMPART_API_KEY", "")
 
 # Rules.
 
@@ -86,7 +88,13 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = bool(REDIS_URL)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
+CELERY_DB_REUSE_MAX = 1000  # Else each task connects to the database anew.
 CELERY_BEAT_SCHEDULE_FILENAME = str(RAMPART_VAR / "celerybeat-schedule")
+
+# Prometheus: prometheus_client reads this name from the environment, wherever it is imported.
+
+PROMETHEUS_MULTIPROC_DIR = str(RAMPART_VAR / "metrics")
+_env.ENVIRON["PROMETHEUS_MULTIPROC_DIR"] = PROMETHEUS_MULTIPROC_DIR
 
 # Django.
 
@@ -99,12 +107,15 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "audit",
     "tools",
     "approvals",
     "rampart.apps.RampartConfig",
 ]
 MIDDLEWARE = [
+    "rampart.metrics.ByViewMiddleware",
     "rampart.middleware.RequestIdMiddleware",
     "rampart.middleware.SecurityHeadersMiddleware",
     "rampart.middleware.PlainRequestMiddleware",
@@ -184,9 +195,20 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rampart.parsers.AlwaysJSON",
     "DEFAULT_PAGINATION_CLASS": "rampart.pagination.OpaqueCursor",
+    "DEFAULT_SCHEMA_CLASS": "rampart.openapi.Schema",
     "EXCEPTION_HANDLER": "rampart.problems.handle",
     "UNICODE_JSON": False,  # A tool's result may hold half a surrogate pair, which UTF-8 can't.
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Rampart",
+    "DESCRIPTION": "Approvals between AI agents and the tools that can do harm.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SORT_OPERATIONS": False,
+    "SORT_OPERATION_PARAMETERS": False,
+    "PREPROCESSING_HOOKS": ["rampart.openapi.with_plain_views"],
+    "POSTPROCESSING_HOOKS": ["rampart.openapi.with_common_headers"],
 }
 
 LOGGING = {

@@ -16,7 +16,15 @@ from rampart.initialise import initialise
 from tests import servers
 
 TOOL_MODULES = "tools.examples.demo,tests.kit_tools"
-ON_SQLITE = ["tests/audit", "tests/tools", "tests/approvals", "tests/concurrency", "tests/rampart"]
+ON_SQLITE = [
+    "tests/audit",
+    "tests/tools",
+    "tests/approvals",
+    "tests/concurrency",
+    "tests/rampart",
+    "tests/properties",
+    "tests/peers/test_toolrampart_defects.py",
+]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH")
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import redis
 
@@ -57,6 +58,19 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self.process = None
+
+    def crash(self) -> None:
+        """SIGKILL it and wait until its own processes have noticed and are gone as well."""
+        if self.process is None:
+            return
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        _, deaf = psutil.wait_procs(below, 10)
+        for process in deaf:
+            process.kill()
+        psutil.wait_procs(deaf, 10)
 
 
 def free_port() -> int:

@@ -40,6 +40,7 @@ class Stack:
         self.folder = folder
         self.port = servers.free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
+        self.commands = dict(PROCESSES)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {
             name: os.environ[name]
@@ -60,14 +61,18 @@ class Stack:
 
     def start(self, *names: str) -> None:
         """Start the named processes, or all; wait until the web answers."""
-        for name in names or PROCESSES:
-            with (self.folder / f"{name}.log").open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    PROCESSES[name], cwd=ROOT, env=self.environment, stdout=log, stderr=log,
-                    start_new_session=True,
-                )  # fmt: skip
+        for name in names or self.commands:
+            self.launch(name)
         if not names or "web" in names:
-            until(self._answers, SECONDS_TO_START, lambda: self.log("web"))
+            until(self.answers, SECONDS_TO_START, lambda: self.log("web"))
+
+    def launch(self, name: str) -> None:
+        """Start a process and wait for nothing."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                self.commands[name], cwd=ROOT, env=self.environment, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to a process, SIGKILL to its whole group, and wait for it."""
@@ -155,10 +160,11 @@ class Stack:
         headers = {"Prefer": prefer} if prefer else {}
         return self.post(f"tools/{tool}/invoke", {"arguments": arguments}, key, **headers)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether the web process answers."""
         try:
             return requests.get(f"{self.base_url}/api/v1/health", timeout=2).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
 

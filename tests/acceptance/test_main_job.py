@@ -318,7 +318,7 @@ def deployment_logs(deployment: Stack) -> Any:
     return lambda: "\n".join(deployment.log(name) for name in ("web", "worker", "beat"))
 
 
-@pytest.mark.feature("K5")
+@pytest.mark.feature("K5", "T26")
 def test_a_deployment_on_production_stores_survives_their_absence(tmp_path: Path) -> None:
     """Broker down: stored, 202, run when it is back. Database down: 503, then well again."""
     from tests import servers

@@ -127,7 +127,7 @@ def test_the_requesters_side_never_decides(
     assert status_of(approval) == ApprovalStatus.PENDING
 
 
-@pytest.mark.feature("AP7", "V2", "E16")
+@pytest.mark.feature("AP7", "V2", "E16", "T21")
 def test_the_second_to_decide_is_told_who_won(
     agent: Agent, trace: Path, reviewer: User, second_reviewer: User
 ) -> None:

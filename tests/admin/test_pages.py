@@ -79,7 +79,7 @@ def test_every_model_of_the_admin_is_walked(rows: dict[type, Any]) -> None:
     assert isinstance(admin.site._wrapped, RampartAdminSite)  # type: ignore[attr-defined]
 
 
-@pytest.mark.feature("V2")
+@pytest.mark.feature("V2", "T21")
 def test_nobody_sees_anything_before_signing_in(rows: dict[type, Any]) -> None:
     for page in [*pages(rows), *verbs(rows)]:
         answer = browser().get(page)
@@ -124,7 +124,7 @@ def test_looking_changes_nothing(
     assert state() == before
 
 
-@pytest.mark.feature("V2")
+@pytest.mark.feature("V2", "T21")
 def test_nothing_is_done_without_a_csrf_token(rows: dict[type, Any], superuser: User) -> None:
     client = browser(superuser, strict=True)
     before = state()

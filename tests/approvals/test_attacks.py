@@ -131,7 +131,7 @@ def test_a_missing_sandbox_refuses_reads_and_leaves_their_key_free(
     assert (again.status_code, again.json()["data"]) == (200, 1)
 
 
-@pytest.mark.feature("U1", "I8")
+@pytest.mark.feature("U1", "I8", "T18")
 def test_refused_deciders_and_unknown_tools_are_told_in_the_ledger(
     agent: Agent, trace: Path, stranger: User
 ) -> None:

@@ -293,7 +293,7 @@ def test_a_digest_other_than_what_was_shown_is_refused(
     assert decide(reviewer, approval, expected_digest=shown["arguments_hash"]).status_code == 200
 
 
-@pytest.mark.feature("TD6")
+@pytest.mark.feature("TD6", "T30")
 def test_a_changed_tool_voids_what_was_held_for_the_old_one(
     agent: Agent, trace: Path, reviewer: User, monkeypatch: MonkeyPatch
 ) -> None:

@@ -142,7 +142,7 @@ def test_a_crash_releases_the_key_by_the_lease(agent: Agent) -> None:
     assert agent.invoke("echo", value=1, headers=keyed("k")).json()["status"] == "success"
 
 
-@pytest.mark.feature("X6")
+@pytest.mark.feature("X6", "T13")
 def test_what_is_stored_for_a_replay_is_encrypted(agent: Agent, trace: Path) -> None:
     card = "4111222233334444"
     agent.invoke("pay", path=str(trace), amount=1, card_number=card, headers=keyed("k"))

@@ -73,7 +73,7 @@ def test_a_writing_call_waits_for_a_worker_and_is_run_once(agent: Agent, trace: 
     assert agent.get(answer["Location"].removeprefix("/api/v1/")).json()["data"] == 1
 
 
-@pytest.mark.feature("I4", "T8")
+@pytest.mark.feature("I4", "T8", "T6")
 def test_identity_in_the_body_is_let_in_and_never_trusted(agent: Agent, trace: Path) -> None:
     forged = {
         "arguments": {"path": str(trace)},
@@ -90,6 +90,7 @@ def test_identity_in_the_body_is_let_in_and_never_trusted(agent: Agent, trace: P
     assert (row.actor, row.key.owner.username) == ("agent", "owner")
 
 
+@pytest.mark.feature("T18")
 def test_an_unknown_tool_is_a_404_problem(agent: Agent) -> None:
     answer = agent.invoke("nothing")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_tool")
@@ -233,7 +234,7 @@ def test_a_limiter_that_is_down_refuses(agent: Agent, monkeypatch: MonkeyPatch) 
     def down(*_: Any) -> None:
         raise rate_limits.LimiterUnavailable
 
-    monkeypatch.setattr(rate_limits, "take", down)
+    monkeypatch.setattr(rate_limits, "count", down)
     answer = agent.invoke("ten_an_hour")
     assert (answer.status_code, answer.json()["error_type"]) == (503, "LimiterUnavailable")
     assert Invocation.objects.count() == 0

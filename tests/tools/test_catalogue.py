@@ -98,7 +98,7 @@ def test_looking_at_changes_changes_nothing(bench: Bench) -> None:
     assert not Tool.objects.exists() and not Event.objects.exists()
 
 
-@pytest.mark.feature("TD6")
+@pytest.mark.feature("TD6", "T9")
 @pytest.mark.django_db(transaction=True)
 def test_syncs_at_the_same_time_make_one_version(bench: Bench) -> None:
     define(bench)

@@ -47,14 +47,14 @@ def faults(error: ValidationError) -> list[str]:
 # Types.
 
 
-@pytest.mark.feature("TD1")
+@pytest.mark.feature("TD1", "T23")
 @pytest.mark.django_db
 def test_a_nested_model_reaches_the_function_as_that_model(agent: Agent) -> None:
     answer = agent.invoke("spend", money={"amount": 5, "currency": "EUR"})
     assert answer.json()["data"] == "Money 5 EUR"
 
 
-@pytest.mark.feature("TD1")
+@pytest.mark.feature("TD1", "T23")
 def test_postponed_annotations_with_types_of_the_module_work(bench: Bench) -> None:
     built = bench.build(tool(module.total))
     answer = built.call({"invoice": {"lines": [{"amount": "1.5"}, {"amount": 2}]}})
@@ -99,6 +99,7 @@ def test_a_default_may_be_a_field_with_rules(bench: Bench) -> None:
     assert built.public_schema["input_schema"]["properties"]["count"]["description"] == "how many"
 
 
+@pytest.mark.feature("T15")
 @pytest.mark.parametrize("number", ["NaN", float("nan"), float("inf")])
 def test_what_is_no_finite_number_never_reaches_a_float(bench: Bench, number: Any) -> None:
     @tool
@@ -327,7 +328,7 @@ def test_no_deadline_is_said_with_none(bench: Bench) -> None:
     assert bench.build(patient).timeout_seconds is None
 
 
-@pytest.mark.feature("TD2")
+@pytest.mark.feature("TD2", "T5")
 def test_a_context_begins_as_toolramparts_and_is_never_changed() -> None:
     context = ToolContext()
     assert asdict(context) == {
@@ -387,7 +388,7 @@ def test_decorators_in_any_order_define_the_same_tool(bench: Bench) -> None:
     assert len(hashes) == 1
 
 
-@pytest.mark.feature("TD3")
+@pytest.mark.feature("TD3", "T15")
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_scope_and_approval_hold_above_and_below_tool(bench: Bench, order: tuple[int, ...]) -> None:
     decorators = (tool, scope("pay"), require_approval)
@@ -450,7 +451,7 @@ WRONG_AT_ONCE: list[tuple[str, Callable[[], Any]]] = [
 ]
 
 
-@pytest.mark.feature("TD3", "P4")
+@pytest.mark.feature("TD3", "P4", "T10")
 @pytest.mark.parametrize("wrong", [pytest.param(use, id=what) for what, use in WRONG_AT_ONCE])
 def test_a_wrong_use_that_can_be_judged_alone_raises_at_once(
     bench: Bench, wrong: Callable[[], Any]
@@ -459,7 +460,7 @@ def test_a_wrong_use_that_can_be_judged_alone_raises_at_once(
         wrong()
 
 
-@pytest.mark.feature("TD3")
+@pytest.mark.feature("TD3", "T15")
 @pytest.mark.parametrize(
     "conditions",
     [

@@ -23,7 +23,7 @@ from tools.key_cabinet import revoke_key
 pytestmark = pytest.mark.django_db
 
 AN_ID = "01890000-0000-7000-8000-000000000000"
-OPEN = {"/api/v1/health", "/api/v1/ready"}
+OPEN = {"/api/v1/health", "/api/v1/ready", "/api/v1/metrics"}
 """They look at no credentials and touch nothing of anybody's."""
 
 
@@ -65,7 +65,7 @@ def test_the_paths_are_those_of_the_api() -> None:
     assert len(PATHS) >= 13 and all("<" not in path for path in PATHS)
 
 
-@pytest.mark.feature("I5")
+@pytest.mark.feature("I5", "T7")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_bad_key_is_401_everywhere(path: str, method: str) -> None:
@@ -83,7 +83,7 @@ def test_credentials_that_are_not_good_are_401(kind: str) -> None:
     assert answer["WWW-Authenticate"].startswith("Bearer")
 
 
-@pytest.mark.feature("I5")
+@pytest.mark.feature("I5", "T7", "T22")
 def test_a_bad_key_is_401_even_beside_a_good_session(owner: User) -> None:
     client = as_person(owner)
     assert client.get("/api/v1/tools").status_code == 200
@@ -126,7 +126,7 @@ def test_no_credentials_are_401_with_a_challenge() -> None:
     assert answer["WWW-Authenticate"].startswith("Bearer")
 
 
-@pytest.mark.feature("I5")
+@pytest.mark.feature("I5", "T6")
 def test_a_body_that_claims_an_identity_gives_none(agent: Agent) -> None:
     claims = {"actor": "ceo", "scopes": ["*"], "approved": True, "approved_by": "ceo"}
     answer = APIClient().post("/api/v1/tools/echo/invoke", claims, format="json")

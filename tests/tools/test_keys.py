@@ -60,7 +60,7 @@ def wrong_secret_of(text: str) -> str:
 # Cost.
 
 
-@pytest.mark.feature("I1")
+@pytest.mark.feature("I1", "T12")
 @pytest.mark.parametrize("known_prefix", [True, False])
 def test_among_ten_thousand_keys_a_bad_one_is_one_query_on_the_index(
     many_keys: list[str], known_prefix: bool, django_assert_num_queries: Any
@@ -80,7 +80,7 @@ def _plan_of(sql: str) -> str:
         return "\n".join(str(row) for row in cursor.fetchall())
 
 
-@pytest.mark.feature("I1")
+@pytest.mark.feature("I1", "T12")
 def test_a_bad_key_costs_less_than_five_milliseconds_of_cpu(many_keys: list[str]) -> None:
     """Measured on the processor's clock and by the median: other processes don't count."""
     costs = []

@@ -57,6 +57,7 @@ def test_the_check_names_the_module_of(deployment: Deployment, wrong: str) -> No
     assert "tools.E001" in done.stderr and "wrong_tools" in done.stderr
 
 
+@pytest.mark.feature("T27")
 def test_a_sound_tool_module_beside_the_tree_starts(deployment: Deployment) -> None:
     put(deployment, "@tool\n@require_approval(over_amount=5)\ndef pay(amount: float): ...")
     assert deployment.manage("check").returncode == 0

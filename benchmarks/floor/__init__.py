@@ -1,0 +1,1 @@
+"""The floor: a Django project of one view that does one SELECT by key and one INSERT."""
