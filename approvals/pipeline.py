@@ -8,7 +8,13 @@ import logging
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    transaction,
+)
 
 from approvals import (
     dispatch,
@@ -276,7 +282,10 @@ def _waited_for(row: Invocation, patience: Patience) -> Invocation:
 def _when_final(row: Invocation, seconds: float) -> Invocation:
     if is_final(row.status):
         return row
-    return waiting.wait_until(lambda: _final(row.pk), row.pk, seconds) or _again(row.pk)
+    try:
+        return waiting.wait_until(lambda: _final(row.pk), row.pk, seconds) or _again(row.pk)
+    except (OperationalError, InterfaceError):
+        return row  # The call is on record: its caller learns where to look again.
 
 
 def _again(invocation_id: UUID) -> Invocation:

@@ -73,7 +73,7 @@ def enter_running(action: Action) -> Invocation:
     with transaction.atomic():
         _free_the_key_of_a_failed_twin(action)
         tell(row, EventName.INVOCATION_STARTED, beside=[row], redactor=action.visit.redactor)
-    return row
+    return row.known_without_approval()
 
 
 def enter_queued(action: Action) -> Invocation:
@@ -84,7 +84,7 @@ def enter_queued(action: Action) -> Invocation:
     with transaction.atomic():
         _free_the_key_of_a_failed_twin(action)
         tell(row, EventName.INVOCATION_QUEUED, beside=[row], redactor=action.visit.redactor)
-    return row
+    return row.known_without_approval()
 
 
 @dataclass(frozen=True, slots=True)

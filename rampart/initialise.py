@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 
 def initialise(var: Path, *settings: str) -> None:
     """Make what is missing below `var`; each of `settings` is a line NAME=VALUE."""
-    for folder in ("", "broker", "broker/messages", "broker/taken", "broker/control"):
+    for folder in ("", "broker", "broker/messages", "broker/control"):
         (var / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     var.chmod(0o700)  # Also where it was there before: databases and secrets lie in it.
     _write_once(var / "secrets.env", _secrets() + "".join(f"{line}\n" for line in settings))

@@ -67,7 +67,10 @@ CODES: dict[str, str] = {
     "invalid_idempotency_key": "The idempotency key is empty, too long or not printable.",
     "idempotency_key_mismatch": "The two idempotency headers differ.",
     "bad_request": "The request cannot be read.",
-    "database_unavailable": "The database does not answer; nothing was done.",
+    "database_unavailable": (
+        "The database does not answer. Whether the request was carried out can't be told: "
+        "look, or repeat it under the same idempotency key."
+    ),
     "internal_error": "Something went wrong on our side; nothing more is known.",
 }
 """Every code with the sentence that its page shows."""

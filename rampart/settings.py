@@ -69,7 +69,7 @@ if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
 _BROKER = RAMPART_VAR / "broker"
 CELERY_BROKER_URL = REDIS_URL or "filesystem://localhost//"
 CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {"socket_connect_timeout": 1, "socket_timeout": 5}
+    {"socket_connect_timeout": 1, "socket_timeout": 5, "max_retries": 0}
     if REDIS_URL
     else {
         "data_folder_in": str(_BROKER / "messages"),

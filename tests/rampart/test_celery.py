@@ -1,9 +1,12 @@
 """Messages are JSON, and nothing of ours pickles."""
 
 import ast
+import socket
+from contextlib import suppress
+from threading import Thread
 
 import pytest
-from kombu.exceptions import ContentDisallowed
+from kombu.exceptions import ContentDisallowed, OperationalError
 from kombu.serialization import dumps, loads
 from pytest_django import Settings
 
@@ -46,6 +49,30 @@ def test_anything_else_is_rampart_e001(settings: Settings, name: str, value: obj
     setattr(settings, name, value)
     (found,) = messages_are_json()
     assert found.id == "rampart.E001" and name in found.msg
+
+
+@pytest.mark.postgres
+@pytest.mark.feature("K5")
+def test_a_redis_that_hangs_up_is_asked_once_for_each_message() -> None:
+    """The caller is waiting, and the queued row has the message sent again."""
+    asked: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    asked.append(connection)
+                    connection.close()
+
+        thread = Thread(target=hang_up)
+        thread.start()
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        with app.connection_for_write(url) as connection, pytest.raises(OperationalError):
+            app.send_task("approvals.run", args=["an id"], connection=connection, retry=False)
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    assert 1 <= len(asked) <= 2  # Of which one may be a reconnection by the client itself.
 
 
 @pytest.mark.feature("S7")
