@@ -27,6 +27,7 @@ from approvals.models import Approval, ApprovalQuerySet, Invocation
 from approvals.results import undecided_status
 from approvals.serializers import arguments_in_order, deciders, eligible, summary
 from approvals.states import ApprovalStatus, InvocationStatus
+from approvals.transitions import Said
 from audit.admin import link
 from audit.models import Event, local_now
 from audit.plain_text import marked, visible
@@ -198,9 +199,10 @@ class ApprovalAdmin(Window):
         approval, form = self._found(request, object_id), form_class(request.POST)
         if not form.is_valid() and deciding.why_not(approval, the_person(request)) is None:
             return self._page(request, approval, form, HTTPStatus.UNPROCESSABLE_ENTITY)
-        said = {name: form.cleaned_data.get(name, "") for name in form.fields}
-        request_id = getattr(request, "request_id", "")
-        outcome = verb(approval, the_person(request), **said, request_id=request_id)
+        given = {name: form.cleaned_data.get(name, "") for name in form.fields}
+        seen = given.pop("expected_digest", None)
+        said = Said(**given, request_id=getattr(request, "request_id", ""), source="admin")
+        outcome = verb(approval, the_person(request), said, expected_digest=seen)
         if isinstance(outcome, deciding.Undecided):
             messages.error(request, outcome.sentence)
             status = HTTPStatus(undecided_status(outcome.code))

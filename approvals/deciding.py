@@ -5,6 +5,7 @@ A refused decision is a value too, and a line in the ledger: who tried, and why 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -14,11 +15,13 @@ from approvals import dispatch, execution, transitions, upkeep, waiting
 from approvals.errors import StaleTransition
 from approvals.models import Approval
 from approvals.states import ApprovalStatus
+from approvals.transitions import Said
 from audit import ledger
 from audit.events import EventName
 
 DECIDE = "approvals.decide_approval"
 """The permission to decide calls."""
+SAID_NOTHING = Said()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,49 +40,34 @@ class Undecided:
     approval: Approval
 
 
-Step = Callable[..., None]
+Step = Callable[[Approval, User, Said, datetime], None]
 
 
 def approve(
     approval: Approval,
     reviewer: User,
+    said: Said = SAID_NOTHING,
     *,
-    note: str = "",
-    reason_to_agent: str = "",
     expected_digest: str | None = None,
-    request_id: str = "",
-    operator: str = "",
 ) -> Decided | Undecided:
-    """Say yes to exactly this call; it is queued in the same transaction and runs once.
-
-    `operator` is who ran the command by which it is said, if it was a command.
-    """
+    """Say yes to exactly this call; it is queued in the same transaction and runs once."""
     refused = why_not(approval, reviewer) or _seen_otherwise(approval, expected_digest)
     if refused is None and (reason := execution.authority_lost(approval.invocation)):
         upkeep.void(approval.invocation, reason)
         refused = reason, "What was asked has changed since; it can't be approved any more."
-    return _decide(
-        transitions.approve, refused, approval, reviewer, request_id,
-        note=note, reason_to_agent=reason_to_agent, operator=operator,
-    )  # fmt: skip
+    return _decide(transitions.approve, refused, approval, reviewer, said)
 
 
 def reject(
     approval: Approval,
     reviewer: User,
+    said: Said = SAID_NOTHING,
     *,
-    note: str = "",
-    reason_to_agent: str = "",
     expected_digest: str | None = None,
-    request_id: str = "",
-    operator: str = "",
 ) -> Decided | Undecided:
-    """Say no; the call ends, and the agent is told `reason_to_agent`, never the note."""
+    """Say no; the call ends, and the agent is told the reason that is for it, never the note."""
     refused = why_not(approval, reviewer) or _seen_otherwise(approval, expected_digest)
-    return _decide(
-        transitions.reject, refused, approval, reviewer, request_id,
-        note=note, reason_to_agent=reason_to_agent, operator=operator,
-    )  # fmt: skip
+    return _decide(transitions.reject, refused, approval, reviewer, said)
 
 
 def _decide(
@@ -87,28 +75,19 @@ def _decide(
     refused: tuple[str, str] | None,
     approval: Approval,
     reviewer: User,
-    request_id: str,
-    *,
-    note: str,
-    reason_to_agent: str,
-    operator: str,
+    said: Said,
 ) -> Decided | Undecided:
     moment = transitions.now()
     if refused is None:
         try:
-            step(
-                approval, reviewer, note=note, reason_to_agent=reason_to_agent, moment=moment,
-                operator=operator,
-            )  # fmt: skip
+            step(approval, reviewer, said, moment)
         except (StaleTransition, IntegrityError):
             approval = fresh_approval(approval.pk)
             refused = why_not(approval, reviewer) or ("already_decided", _who_won(approval))
     if refused is not None:
         if refused[0] == "expired":
             upkeep.expire(approval)
-        return _refuse_decision(
-            approval, reviewer, *refused, request_id=request_id, operator=operator
-        )
+        return _refuse_decision(approval, reviewer, *refused, said)
     row = approval.invocation
     if step is transitions.approve:
         transaction.on_commit(lambda: dispatch.send(row))
@@ -151,13 +130,7 @@ def _who_won(approval: Approval) -> str:
 
 
 def _refuse_decision(
-    approval: Approval,
-    reviewer: User,
-    code: str,
-    sentence: str,
-    *,
-    request_id: str,
-    operator: str,
+    approval: Approval, reviewer: User, code: str, sentence: str, said: Said
 ) -> Undecided:
     row = approval.invocation
     ledger.record(
@@ -167,8 +140,8 @@ def _refuse_decision(
         reason=code,
         approval_id=approval.pk,
         invocation_id=row.pk,
-        request_id=request_id,
-        source="command" if operator else "",
-        metadata={"operator": operator} if operator else None,
+        request_id=said.request_id,
+        source=said.source,
+        metadata={"operator": said.operator} if said.operator else None,
     )
     return Undecided(code, sentence, approval)

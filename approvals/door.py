@@ -68,7 +68,9 @@ class Visit:
 
     @property
     def request_digest(self) -> str:
-        """The call as posted, for telling whether an idempotency key is used for another."""
+        """The call as posted, for telling whether its idempotency key is used for another."""
+        if self.call.idempotency_key is None:
+            return ""
         return request_digest(self.tool.name, self.call.arguments)
 
 

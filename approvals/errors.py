@@ -1,5 +1,10 @@
 """What can go wrong in the hall. A docstring is the message when none is given."""
 
+from django.db import InterfaceError, OperationalError
+
+DATABASE_AWAY = (OperationalError, InterfaceError)
+"""What the database's driver raises when the database does not answer."""
+
 
 class ApprovalsError(Exception):
     """Base of this room's errors; never raised itself."""

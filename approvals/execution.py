@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 
 from approvals import transitions, vault, waiting
 from approvals.door import Action
-from approvals.errors import StaleTransition, UnreadableArguments
+from approvals.errors import DATABASE_AWAY, StaleTransition, UnreadableArguments
 from approvals.models import Invocation
 from approvals.records import Ending
 from approvals.states import ApprovalStatus, InvocationStatus
@@ -150,7 +150,7 @@ def _still_wanted(row: Invocation) -> bool:
     """Renew the lease; a database that does not answer must not end the tool's work."""
     try:
         return transitions.renew_lease(row)
-    except (OperationalError, InterfaceError):
+    except DATABASE_AWAY:
         close_old_connections()
         return True
 
@@ -159,7 +159,7 @@ def _note_progress(row: Invocation, message: Any, redactor: Redactor) -> None:
     """Keep what the tool told, if the database answers: losing a hint must not end its work."""
     try:
         transitions.note_progress(row, message, redactor)
-    except (OperationalError, InterfaceError):
+    except DATABASE_AWAY:
         close_old_connections()
 
 
@@ -188,7 +188,7 @@ def write_down(write: Callable[[], Any]) -> None:
         try:
             write()
             return
-        except (OperationalError, InterfaceError):
+        except DATABASE_AWAY:
             log.warning("the database does not answer; an outcome waits %s s", pause)
             close_old_connections()
             time.sleep(pause)

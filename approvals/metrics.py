@@ -6,6 +6,7 @@ counts are added up. A label is a tool's name or a word of ours, never anything 
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 
 from django.db.models import Count, Min, Q
 from prometheus_client import Counter, Histogram
@@ -35,7 +36,7 @@ DECISIONS = {EventName.APPROVAL_APPROVED: "approved", EventName.APPROVAL_REJECTE
 
 def refused(tool_name: str, status: str) -> None:
     """A call was refused at the door."""
-    CALLS.labels(tool_name, status).inc()
+    _call_counter(tool_name, status).inc()
 
 
 def moved(row: Invocation, event: EventName) -> None:
@@ -43,13 +44,26 @@ def moved(row: Invocation, event: EventName) -> None:
     if decision := DECISIONS.get(event):
         waited = local_now() - row.created_at
         DECISION_SECONDS.labels(decision).observe(waited.total_seconds())
-    if row.status == InvocationStatus.HELD:
+    if event is EventName.INVOCATION_HELD:
         HELD.labels(row.tool_name).inc()
     elif is_final(row.status):
-        CALLS.labels(row.tool_name, api_word(row.status)).inc()
+        _call_counter(row.tool_name, api_word(row.status)).inc()
         if row.started_at and row.finished_at:
             ran = row.finished_at - row.started_at
-            RUN_SECONDS.labels(row.tool_name).observe(ran.total_seconds())
+            _run_histogram(row.tool_name).observe(ran.total_seconds())
+
+
+# Looking a label up costs more than counting.
+
+
+@cache
+def _call_counter(tool_name: str, status: str) -> Counter:
+    return CALLS.labels(tool_name, status)
+
+
+@cache
+def _run_histogram(tool_name: str) -> Histogram:
+    return RUN_SECONDS.labels(tool_name)
 
 
 class Backlog(Collector):

@@ -5,16 +5,10 @@ returned; only a bug or a lost race raises. Work is sent to the workers after th
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import (
-    DatabaseError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    transaction,
-)
+from django.db import DatabaseError, IntegrityError, transaction
 
 from approvals import (
     dispatch,
@@ -28,7 +22,7 @@ from approvals import (
     waiting,
 )
 from approvals.door import Action, Call, Refusal, Visit
-from approvals.errors import StaleTransition
+from approvals.errors import DATABASE_AWAY, StaleTransition
 from approvals.idempotency import Earlier
 from approvals.models import Approval, Invocation
 from approvals.policy import Allow, Deny, NeedsApproval
@@ -97,7 +91,8 @@ def _walk(visit: Visit, patience: Patience) -> Answer:
     count = door.counted(visit)
     refusal = door.too_many(count)
     answer = _refuse(visit, refusal) if refusal else _admitted(action, decision, patience)
-    return replace(answer, count=count)
+    answer.count = count
+    return answer
 
 
 def _admitted(action: Action, decision: Allow | NeedsApproval, patience: Patience) -> Answer:
@@ -116,7 +111,6 @@ def _admitted(action: Action, decision: Allow | NeedsApproval, patience: Patienc
 
 def _refuse(visit: Visit, refusal: Refusal) -> Answer:
     """One line in the ledger, no row. A ledger that is down refuses too, only unrecorded."""
-    metrics.refused(visit.tool.name, refusal.status)
     try:
         event = ledger.record(
             EventName.INVOCATION_REFUSED,
@@ -137,7 +131,9 @@ def _refuse(visit: Visit, refusal: Refusal) -> Answer:
     except DatabaseError:
         if refusal.status != "unavailable":
             raise
+        metrics.refused(visit.tool.name, refusal.status)
         return Answer(refusal=refusal, visit=visit)
+    metrics.refused(visit.tool.name, refusal.status)
     return Answer(refusal=refusal, visit=visit, audit_id=str(event.pk))
 
 
@@ -229,8 +225,10 @@ def _run_inline(action: Action) -> Answer:
     Under an idempotency key the row comes first, so that a twin finds the key taken.
     """
     if action.visit.call.idempotency_key is None:
+        started_at = local_now()
         ending, attempts = execution.run_inline(action)
-        return Answer(transitions.enter_finished(action, ending, attempts), ending=ending)
+        row = transitions.enter_finished(action, ending, attempts, started_at)
+        return Answer(row, ending=ending)
     row = transitions.enter_running(action)
     execution.run_entered(action, row)
     return Answer(_again(row.pk))
@@ -284,7 +282,7 @@ def _when_final(row: Invocation, seconds: float) -> Invocation:
         return row
     try:
         return waiting.wait_until(lambda: _final(row.pk), row.pk, seconds) or _again(row.pk)
-    except (OperationalError, InterfaceError):
+    except DATABASE_AWAY:
         return row  # The call is on record: its caller learns where to look again.
 
 

@@ -16,7 +16,7 @@ from approvals.door import Action
 from approvals.models import Invocation
 from approvals.states import api_word, is_final
 from audit import ledger
-from audit.canonical import storable_text
+from audit.canonical import is_recorded_as, storable_text
 from audit.events import EventName
 from audit.models import new_id
 from audit.redaction import PLAIN, Redactor
@@ -73,13 +73,17 @@ def new_row(action: Action, status: str, **columns: Any) -> Invocation:
 
 
 def ending_columns(ending: Ending, redactor: Redactor, moment: datetime) -> dict[str, Any]:
-    """What is kept of an ending, by column: raw and sealed for a time, redacted for good."""
+    """What is kept of an ending, by column: raw and sealed for a time, redacted for good.
+
+    A result in which there was nothing to redact is its own redacted form, and kept once.
+    """
+    result = None if ending.data is None else redactor(ending.data)
     return {
         "finished_at": moment,
         "arguments_sealed": None,
         "lease_expires_at": None,
-        "result": None if ending.data is None else redactor(ending.data),
-        "result_sealed": None if ending.data is None else vault.seal(ending.data),
+        "result": result,
+        "result_sealed": None if is_recorded_as(ending.data, result) else vault.seal(ending.data),
         "result_expires_at": moment + settings.RAMPART_RESULT_RETENTION,
         "error": None if ending.error is None else redactor.text(ending.error),
         "error_type": ending.error_type,

@@ -45,7 +45,7 @@ UNRUN_ERRORS = {
 """Error type and text of statuses that no run has given one; void names its reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A call's answer: a row or a refusal, and how the caller came by it."""
 

@@ -56,9 +56,11 @@ def now() -> datetime:
 # Entering.
 
 
-def enter_finished(action: Action, ending: Ending, attempts: int) -> Invocation:
+def enter_finished(
+    action: Action, ending: Ending, attempts: int, started_at: datetime
+) -> Invocation:
     """Write a read-only call that has just run: row and outcome in one statement."""
-    row = new_row(action, ending.status, attempts=attempts, started_at=action.visit.started_at)
+    row = new_row(action, ending.status, attempts=attempts, started_at=started_at)
     for name, value in ending_columns(ending, action.visit.redactor, local_now()).items():
         setattr(row, name, value)
     tell(row, EventName.INVOCATION_FINISHED, beside=[row], redactor=action.visit.redactor)
@@ -151,21 +153,31 @@ def _new_held(action: Action, reason: str, moment: datetime) -> Approval:
 # Deciding.
 
 
-def approve(
-    approval: Approval,
-    reviewer: User,
-    *,
-    note: str,
-    reason_to_agent: str,
-    moment: datetime,
-    operator: str = "",
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What comes with a yes or a no, and by which way it came."""
+
+    note: str = ""
+    """For people only."""
+    reason_to_agent: str = ""
+    request_id: str = ""
+    source: str = ""
+    """`rest`, `admin` or `command`."""
+    operator: str = ""
+    """Who ran the command, if it was one."""
+
+    def about(self) -> dict[str, str]:
+        """How it was said, for the ledger's line."""
+        about = {"request_id": self.request_id, "source": self.source, "operator": self.operator}
+        return {name: text for name, text in about.items() if text}
+
+
+def approve(approval: Approval, reviewer: User, said: Said, moment: datetime) -> None:
     """Pending to approved, held to queued, the vote and the line: one transaction."""
     with transaction.atomic():
         _decide(
-            approval, reviewer, Verdict.APPROVE, ApprovalStatus.APPROVED,
-            note=note, reason_to_agent=reason_to_agent, moment=moment,
-            expires_at=moment + USE_WITHIN,
+            approval, reviewer, Verdict.APPROVE, said, moment,
+            status=ApprovalStatus.APPROVED, expires_at=moment + USE_WITHIN,
         )  # fmt: skip
         audit_id = _move(
             approval.invocation_id,
@@ -173,47 +185,31 @@ def approve(
             source={InvocationStatus.HELD},
             dispatch_after=moment + MESSAGE_TIME,
         )
-        _tell_decision(approval, EventName.APPROVAL_APPROVED, reviewer, audit_id, note, operator)
+        _tell_decision(approval, EventName.APPROVAL_APPROVED, reviewer, said, audit_id)
 
 
-def reject(
-    approval: Approval,
-    reviewer: User,
-    *,
-    note: str,
-    reason_to_agent: str,
-    moment: datetime,
-    operator: str = "",
-) -> None:
+def reject(approval: Approval, reviewer: User, said: Said, moment: datetime) -> None:
     """Pending and held to rejected, the vote and the line: one transaction."""
     with transaction.atomic():
-        _decide(
-            approval, reviewer, Verdict.REJECT, ApprovalStatus.REJECTED,
-            note=note, reason_to_agent=reason_to_agent, moment=moment,
-        )  # fmt: skip
+        _decide(approval, reviewer, Verdict.REJECT, said, moment, status=ApprovalStatus.REJECTED)
         audit_id = _end_unrun(approval.invocation_id, InvocationStatus.REJECTED, moment)
-        _tell_decision(approval, EventName.APPROVAL_REJECTED, reviewer, audit_id, note, operator)
+        _tell_decision(approval, EventName.APPROVAL_REJECTED, reviewer, said, audit_id)
 
 
 def _decide(
     approval: Approval,
     reviewer: User,
     verdict: Verdict,
-    status: ApprovalStatus,
-    *,
-    note: str,
-    reason_to_agent: str,
+    said: Said,
     moment: datetime,
     **columns: Any,
 ) -> None:
-    decided = Approval.objects.filter(
-        pk=approval.pk, status=ApprovalStatus.PENDING, expires_at__gt=moment
-    ).update(
-        status=status,
+    pending = Approval.objects.pending().filter(pk=approval.pk, expires_at__gt=moment)
+    decided = pending.update(
         resolved_at=moment,
         resolved_by=reviewer,
-        resolution_note=note,
-        reason_to_agent=reason_to_agent,
+        resolution_note=said.note,
+        reason_to_agent=said.reason_to_agent,
         **columns,
     )
     if decided != 1:
@@ -222,37 +218,30 @@ def _decide(
         approval=approval,
         reviewer=reviewer,
         verdict=verdict,
-        note=note,
-        reason_to_agent=reason_to_agent,
+        note=said.note,
+        reason_to_agent=said.reason_to_agent,
         digest=approval.invocation.digest,
         at=moment,
     )
 
 
 def _tell_decision(
-    approval: Approval,
-    event: EventName,
-    reviewer: User,
-    audit_id: UUID,
-    note: str,
-    operator: str,
+    approval: Approval, event: EventName, reviewer: User, said: Said, audit_id: UUID
 ) -> None:
     row = Invocation.objects.get(pk=approval.invocation_id)
-    metadata = {
-        "requester": row.actor,
-        "digest": row.digest,
-        "note": note,
-        "reason_to_agent": Approval.objects.values_list("reason_to_agent", flat=True).get(
-            pk=approval.pk
-        ),
-    } | ({"operator": operator} if operator else {})
     tell(
         row,
         event,
         actor=reviewer.get_username(),
         approval_id=approval.pk,
         event_id=audit_id,
-        metadata=metadata,
+        metadata={
+            "requester": row.actor,
+            "digest": row.digest,
+            "note": said.note,
+            "reason_to_agent": said.reason_to_agent,
+            **said.about(),
+        },
     )
 
 
@@ -366,6 +355,7 @@ def ask_to_stop(row: Invocation, *, by: str) -> bool:
             .update(cancel_requested_at=now())
         )
         if asked:
+            row.refresh_from_db()
             tell(
                 row,
                 EventName.INVOCATION_CANCELLED,

@@ -18,6 +18,7 @@ from approvals.models import Approval, Invocation
 from approvals.results import Answer, data_of, describe, invocation_url, undecided_status
 from approvals.serializers import describe_approval, describe_approvals
 from approvals.states import ApprovalStatus, InvocationStatus, api_word
+from approvals.transitions import Said
 from audit import ledger
 from audit.canonical import storable_text
 from audit.events import EventName
@@ -33,8 +34,8 @@ VIEW = "approvals.view_approval"
 VIEW_INVOCATION = "approvals.view_invocation"
 
 
-class Conflict(APIException):
-    """What was asked does not fit how things stand now."""
+class Refused(APIException):
+    """What was asked can't be done, for a reason that has a code and a status."""
 
     status_code = 409
 
@@ -156,11 +157,12 @@ class DecisionView(APIView):
             _tell_refused_decider(request, approval_id, code)
             raise PermissionDenied(MAY_NOT_DECIDE[code], code=code)
         approval = _found(Approval.objects.with_everything().filter(pk=approval_id).first())
-        decision = bodies.read_decision(request).model_dump()
+        body = bodies.read_decision(request)
+        said = Said(body.note, body.reason_to_agent, _request_id(request), "rest")
         decide = deciding.approve if self.verb == "approve" else deciding.reject
-        outcome = decide(approval, person, **decision, request_id=_request_id(request))
+        outcome = decide(approval, person, said, expected_digest=body.expected_digest)
         if isinstance(outcome, deciding.Undecided):
-            raise Conflict(outcome.sentence, outcome.code, undecided_status(outcome.code))
+            raise Refused(outcome.sentence, outcome.code, undecided_status(outcome.code))
         return Response({"approval": describe_approval(outcome.approval, person)})
 
 
@@ -216,7 +218,7 @@ def _cancelled(request: Request, row: Invocation) -> Response:
         raise PermissionDenied("only the caller or its owner cancels", code="permission_denied")
     by = who.actor if isinstance(who, Caller) else who.get_username()
     if not pipeline.cancel(row, by=by):
-        raise Conflict("the call has ended already", code="already_final")
+        raise Refused("the call has ended already", code="already_final")
     return Response(_read(request, pipeline.when_moved(row, 0)))
 
 

@@ -43,6 +43,11 @@ def canonical_text(value: JSON) -> str:
     return rfc8785.dumps(value).decode()
 
 
+def is_recorded_as(value: JSON, recorded: JSON) -> bool:
+    """Whether what was recorded for the JSON value reads back as that value, digit for digit."""
+    return canonical_text(recorded) == PLAIN_ENCODER.encode(value)
+
+
 def value_of(text: str) -> JSON:
     """The value of a canonical text. An integer beyond 2**53 - 1 can only have been a float."""
     return json.loads(text, parse_int=_integer)
@@ -66,7 +71,7 @@ def recordable(value: Any, depth: int = 0) -> JSON:
             return int(value) if abs(value) <= LARGEST_EXACT_INTEGER else _digits(value)
         case float():
             return float(value) if math.isfinite(value) else str(value)
-        case Mapping():
+        case dict() | Mapping():
             return {_shown(key, str): recordable(item, depth + 1) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
             return [recordable(item, depth + 1) for item in value]

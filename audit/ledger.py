@@ -8,10 +8,11 @@ elsewhere: either both are there or neither.
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
+from itertools import chain
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from django.db import connection, models, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, models, transaction
 
 from audit.canonical import storable_text
 from audit.events import EventName
@@ -95,12 +96,11 @@ def _insert(rows: list[models.Model]) -> None:
 def _insert_in_one_statement(rows: list[models.Model]) -> None:
     """`WITH r0 AS (INSERT …), … INSERT …`: all rows in one round trip, without BEGIN and COMMIT."""
     columns = [_filled_columns(row) for row in rows]
-    statement = _statement(tuple(type(row) for row in rows), tuple(map(tuple, columns)))
-    params = [value for row_columns in columns for value in row_columns.values()]
+    statement = _statement(tuple(map(type, rows)), tuple(map(tuple, columns)))
     with connection.cursor() as cursor:
-        cursor.execute(statement, params)
+        cursor.execute(statement, list(chain.from_iterable(row.values() for row in columns)))
     for row in rows:
-        row._state.adding, row._state.db = False, connection.alias
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
 
 
 def _filled_columns(row: models.Model) -> dict[str, Any]:

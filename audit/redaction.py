@@ -96,7 +96,7 @@ PLAIN = Redactor(ALWAYS_SECRET)
 
 
 def _secrets_in(value: Any, names: frozenset[str]) -> Iterator[str]:
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         for key, item in value.items():
             yield from _texts_in(item) if str(key).casefold() in names else _secrets_in(item, names)
     elif isinstance(value, list | tuple):
@@ -106,7 +106,7 @@ def _secrets_in(value: Any, names: frozenset[str]) -> Iterator[str]:
 
 def _texts_in(value: Any) -> Iterator[str]:
     """Every key and scalar below a secret name, in each form in which it may be written."""
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         for key, item in value.items():
             yield from _texts_in(str(key))
             yield from _texts_in(item)

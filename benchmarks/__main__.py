@@ -23,6 +23,7 @@ import psycopg
 import requests
 
 from benchmarks import load
+from rampart.initialise import initialise
 from tests import servers
 from tests.stack import Stack, until
 
@@ -109,7 +110,15 @@ def started(only: set[str]) -> Iterator[list[Subject]]:
     with contextlib.ExitStack() as stack:
         _, database = stack.enter_context(servers.postgres())
         _, redis = stack.enter_context(servers.redis_server())
-        subjects = [stack.enter_context(floor(_new_database(database, "floor")))]
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rampart-floor-"))
+        initialise(Path(folder))
+        subjects = [
+            stack.enter_context(
+                floor(_new_database(database, name.replace("-", "_")), name, folder)
+            )
+            for name in ("floor", "floor-in-rampart")
+            if name == "floor" or not only or name in only
+        ]
         rampart = {"read", "isolated"}
         if not only or only & rampart:
             subjects += stack.enter_context(ours(_new_database(database, "rampart"), redis))
@@ -127,10 +136,14 @@ def _new_database(server: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def floor(database: str) -> Iterator[Subject]:
-    """(a) A bare view in the same stack: one SELECT by key, one INSERT."""
-    port, environment = servers.free_port(), {"DATABASE_URL": database}
-    environment |= {"DJANGO_SETTINGS_MODULE": "benchmarks.floor.settings"}
+def floor(database: str, name: str, folder: str) -> Iterator[Subject]:
+    """(a) A bare view in the same stack: one SELECT by key, one INSERT.
+
+    `floor-in-rampart` is the same view behind Rampart's middleware and connection settings.
+    """
+    port, environment = servers.free_port(), {"DATABASE_URL": database, "RAMPART_VAR": folder}
+    module = {"floor": "settings", "floor-in-rampart": "settings_in_rampart"}[name]
+    environment |= {"DJANGO_SETTINGS_MODULE": f"benchmarks.floor.{module}"}
     prepare = (
         "import django; django.setup()\n"
         "from django.core.management import call_command\n"
@@ -144,7 +157,7 @@ def floor(database: str) -> Iterator[Subject]:
         "--log-level", "error", "benchmarks.floor.wsgi:application",
     ]  # fmt: skip
     with _process(command, environment):
-        subject = Subject("floor", port, "/call", {"X-Key": "the-floor"}, 8)
+        subject = Subject(name, port, "/call", {"X-Key": "the-floor"}, 8)
         until(lambda: _answers(subject), 30)
         yield subject
 

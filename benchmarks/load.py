@@ -8,7 +8,7 @@ import selectors
 import socket
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -103,6 +103,3 @@ def _is_whole(connection: _Connection, expect: bytes) -> bool:
     if not head.startswith(b"HTTP/1.1 200") or expect not in body:
         raise UnexpectedAnswer(bytes(connection.received[:2000]).decode(errors="replace"))
     return True
-
-
-Measure = Callable[[], Sample]

@@ -1,4 +1,4 @@
-"""The two tools that are measured, for Rampart; `their_tools` has the same for ToolRampart."""
+"""The two tools that are measured, for Rampart; `their_app` has the same for ToolRampart."""
 
 from tools import isolated_process, rate_limit, scope, side_effects, tool
 

@@ -3,13 +3,12 @@
 import os
 
 from celery import Celery
-from celery.concurrency import prefork
 from celery.signals import beat_init, celeryd_init
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel
 
+from rampart import worker_pool
 from rampart.startup import exit_unless_sound
-from rampart.worker_pool import Pool
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rampart.settings")
 
@@ -19,8 +18,7 @@ TRANSPORT_ALIASES["filesystem"] = "rampart.file_broker:Transport"
 # while Redis is away ends the worker, and with it the calls that it runs (kombu 5.7).
 Channel.do_restore = False
 
-
-prefork.TaskPool.BlockingPool = Pool
+worker_pool.install()
 
 app = Celery("rampart")
 app.config_from_object("django.conf:settings", namespace="CELERY")

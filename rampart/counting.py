@@ -23,8 +23,8 @@ def install() -> None:
     values.ValueClass = _value
 
 
-def folder() -> Path:
-    """Where the files are."""
+def made_folder() -> Path:
+    """Where the files are; it is made if it isn't there."""
     path = Path(settings.PROMETHEUS_MULTIPROC_DIR)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
@@ -41,7 +41,7 @@ def slot() -> int:
 
 def _take(number: int) -> bool:
     """Take the slot if nobody has it. The lock isn't inherited, and ends with the process."""
-    lock = os.open(folder() / f"slot-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(made_folder() / f"slot-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -56,5 +56,5 @@ def _value(*args: Any, **options: Any) -> Any:
 
 @cache
 def _value_class() -> Any:
-    folder()
+    made_folder()
     return values.MultiProcessValue(process_identifier=slot)  # type: ignore[no-untyped-call]

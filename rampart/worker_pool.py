@@ -36,3 +36,8 @@ class Pool(prefork.BlockingPool):  # type: ignore[name-defined,misc]  # it has n
         super()._setup_queues()
         self._inqueue._rlock = LockOfTheLiving()
         self._outqueue._wlock = LockOfTheLiving()
+
+
+def install() -> None:
+    """Have Celery's prefork pool use ours where its broker has no event loop."""
+    prefork.TaskPool.BlockingPool = Pool

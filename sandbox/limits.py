@@ -1,6 +1,6 @@
 """How much a run may use: frozen, named profiles, each with its reason."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 from sandbox.protocol import LARGEST_FRAME
 
@@ -32,7 +32,10 @@ class Limits:
             raise ValueError(f"a job or result has at most {LARGEST_FRAME} bytes")
 
     def as_json(self) -> dict[str, float | int]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in _NAMES}
+
+
+_NAMES = tuple(field.name for field in fields(Limits))
 
 
 STANDARD = Limits()

@@ -24,13 +24,12 @@ _DESCRIPTOR_BYTES = array("i").itemsize
 
 def encode(value: Any) -> bytes:
     """Compact JSON, or TypeError or ValueError where the value is not JSON."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode()
+    return _ENCODER.encode(value).encode()
 
 
 def decode(payload: bytes) -> Any:
     try:
-        value = json.loads(payload.decode(), parse_constant=_refuse, parse_float=_finite)
+        value = _DECODER.decode(payload.decode())
         if b"\\ud" in payload or b"\\uD" in payload:
             encode(value)  # half a surrogate pair would only fail later, far from here
     except (ValueError, RecursionError) as error:
@@ -47,6 +46,10 @@ def _finite(digits: str) -> float:
     if math.isinf(number):  # 1e999 is written like JSON and cannot be written as JSON again
         raise ValueError("number out of range")
     return number
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def frame(payload: bytes) -> bytes:

@@ -1,7 +1,7 @@
 from django.apps import AppConfig
-from django.conf import settings
 
-from tools import builtin, registry
+from tools import registry
+from tools.workshop import tool_modules
 
 
 class ToolsConfig(AppConfig):
@@ -10,4 +10,4 @@ class ToolsConfig(AppConfig):
     name = "tools"
 
     def ready(self) -> None:
-        registry.load([*builtin.MODULES, *settings.RAMPART_TOOL_MODULES])
+        registry.load(tool_modules())

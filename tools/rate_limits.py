@@ -21,9 +21,7 @@ from typing import cast
 import redis
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from redis.backoff import NoBackoff
-from redis.commands.core import Script
-from redis.retry import Retry
+from redis.connection import ConnectionInterface
 
 from audit.models import local_now
 from tools.errors import LimiterUnavailable
@@ -31,6 +29,8 @@ from tools.limits import LimitScope, RateLimit
 from tools.models import RateWindow
 
 SCRIPT = Path(__file__).with_name("rate_limits.lua").read_text()
+SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+"""The name by which Redis knows a script that it has run before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,31 +115,53 @@ Found = tuple[bool, list[tuple[int, float]]]
 _of_thread = threading.local()
 
 
-def _script() -> Script:
-    """The script on a connection of this thread's own, which need not be fetched from a pool."""
-    url, script = getattr(_of_thread, "script", ("", None))
-    if script is None or url != settings.REDIS_URL:
-        client = redis.Redis.from_url(
-            settings.REDIS_URL, single_connection_client=True, retry=Retry(NoBackoff(), 1),
-            socket_timeout=2, socket_connect_timeout=1,
-        )  # fmt: skip
-        script = client.register_script(SCRIPT)
-        _of_thread.script = settings.REDIS_URL, script
-    return script
-
-
 def _count_in_redis(buckets: Sequence[Bucket]) -> Found:
     places = [f"rampart:limit:{bucket.place}" for bucket in buckets]
-    arguments: list[bytes | int] = [os.urandom(9)]
+    arguments: list[str | bytes | int] = [os.urandom(9)]
     for bucket in buckets:
         arguments += bucket.limit.count, bucket.limit.seconds
     try:
-        passes, *found = cast("list[int]", _script()(places, arguments))
+        passes, *found = _run_script(len(places), *places, *arguments)
     except (redis.RedisError, OSError) as error:
         raise LimiterUnavailable from error
-    return bool(passes), [
-        (used, wait / 1e6) for used, wait in zip(found[::2], found[1::2], strict=True)
-    ]
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return bool(passes), [(used, microseconds / 1e6) for used, microseconds in pairs]
+
+
+def _run_script(*arguments: str | bytes | int) -> list[int]:
+    """The script's answer, on a connection of this thread's own; a broken one is replaced once.
+
+    The client's own way takes a connection from a pool and asks it whether it lives, which
+    takes as long as the script itself.
+    """
+    try:
+        return _answer(_connection(), *arguments)
+    except (redis.ConnectionError, OSError):
+        _of_thread.connection = None
+        return _answer(_connection(), *arguments)
+
+
+def _connection() -> ConnectionInterface:
+    url, connection = getattr(_of_thread, "connection", None) or ("", None)
+    if connection is None or url != settings.REDIS_URL:
+        pool: redis.ConnectionPool = redis.ConnectionPool.from_url(
+            settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=1
+        )
+        connection = pool.make_connection()
+        _of_thread.connection = settings.REDIS_URL, connection
+    return connection
+
+
+def _answer(connection: ConnectionInterface, *arguments: str | bytes | int) -> list[int]:
+    try:
+        return _sent(connection, "EVALSHA", SCRIPT_SHA, *arguments)
+    except redis.exceptions.NoScriptError:
+        return _sent(connection, "EVAL", SCRIPT, *arguments)
+
+
+def _sent(connection: ConnectionInterface, *command: str | bytes | int) -> list[int]:
+    connection.send_command(*command)  # type: ignore[no-untyped-call]
+    return cast("list[int]", connection.read_response())  # type: ignore[no-untyped-call]
 
 
 # Without.
@@ -183,4 +205,4 @@ def _recent(row: RateWindow, limit: RateLimit, now: float) -> list[float]:
 
 
 def _room_in(hits: list[float], limit: RateLimit, now: float) -> float:
-    return hits[max(0, len(hits) - limit.count)] + limit.seconds - now
+    return hits[max(0, len(hits) - limit.count)] + limit.seconds - now if hits else 0.0

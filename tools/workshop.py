@@ -12,11 +12,15 @@ from tools import builtin
 from tools.definition import ToolDefinition
 
 
+def tool_modules() -> list[str]:
+    """Every module that defines tools here: ours, and the deployment's."""
+    return [*builtin.MODULES, *settings.RAMPART_TOOL_MODULES]
+
+
 @cache
 def workshop() -> Workshop:
     """The workshop with this deployment's tools; its processes start when first needed."""
-    modules = [*builtin.MODULES, *settings.RAMPART_TOOL_MODULES, "tools.prepared"]
-    return Workshop("tools.running:run", modules)
+    return Workshop("tools.running:run", [*tool_modules(), "tools.prepared"])
 
 
 def run_tool(

@@ -205,12 +205,8 @@ class _Run:
 
     def _look_for_leftovers(self, world: World) -> None:
         """Processes, and messages; a hidden file is one whose writer died, and is never read."""
-        broker = self.folder / "broker"
-        world.files += [
-            str(path.relative_to(self.folder))
-            for name in ("messages", "taken")
-            for path in (broker / name).glob("[!.]*")
-        ]
+        messages = self.folder / "broker" / "messages"
+        world.files += [str(path.relative_to(self.folder)) for path in messages.glob("[!.]*")]
         pids = {effect.pid for effect in world.effects}
         world.processes += self.breaker.census.alive(pids)
 

@@ -164,7 +164,7 @@ def is_reading(process: psutil.Process) -> bool:
 
 @pytest.mark.feature("K5")
 def test_a_reader_that_dies_over_a_message_leaves_no_file(tmp_path: Path) -> None:
-    for name in ("messages", "taken", "control"):
+    for name in ("messages", "control"):
         (tmp_path / name).mkdir()
     message = tmp_path / "messages" / "1_a.default.msg"
     os.mkfifo(message)  # Reading it takes until somebody closes the other end.

@@ -132,6 +132,16 @@ def test_a_call_under_two_limits_is_counted_under_both_or_none(
     assert count([Bucket(wide, f"{bucket}:wide")]).standings[0].used == 2
 
 
+@pytest.mark.feature("P4")
+def test_a_full_limit_refuses_also_beside_one_that_is_empty(store: str, bucket: str) -> None:
+    narrow, empty = RateLimit.parse("1/hour/tool"), RateLimit.parse("5/minute/actor")
+    full = Bucket(narrow, f"{bucket}:narrow")
+    count([full])
+    standings = count([full, Bucket(empty, f"{bucket}:empty")]).standings
+    assert [standing.remaining for standing in standings] == [0, 5]
+    assert standings[1].room_in == 0
+
+
 def test_no_limit_is_no_count(settings: Settings) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     assert count([]) == Count()

@@ -14,6 +14,7 @@ from approvals.deciding import Undecided
 from approvals.models import Approval
 from approvals.serializers import deciders, describe_approvals, eligible
 from approvals.states import ApprovalStatus
+from approvals.transitions import Said
 from rampart.management.arguments import id_of
 from rampart.management.base import Exit, JsonCommand, operator
 
@@ -80,10 +81,7 @@ class Command(JsonCommand):
         outcome = DECIDING[options["verb"]](
             approval,
             person,
-            note=words.note,
-            reason_to_agent=words.reason_to_agent,
-            request_id=uuid4().hex,
-            operator=operator(),
+            Said(words.note, words.reason_to_agent, uuid4().hex, "command", operator()),
         )
         if isinstance(outcome, Undecided):
             raise self.fail(f"{outcome.code}: {outcome.sentence}", Exit.DENIED)

@@ -19,6 +19,7 @@ from django.db import transaction
 from approvals import deciding, pipeline
 from approvals.deciding import Undecided
 from approvals.models import Approval, Invocation
+from approvals.transitions import Said
 from rampart.management.arguments import id_of
 from rampart.management.base import Exit, JsonCommand, operator
 from rampart.management.release_paths import Result, Walk
@@ -106,9 +107,8 @@ def approve(approval_id: str, key: ApiKey) -> str | None:
         return "the server names an approval that is not of this run"
     reviewer = _reviewer()
     _let_decide(reviewer, True)
-    outcome = deciding.approve(
-        approval, get_user_model().objects.get(pk=reviewer.pk), operator=operator()
-    )
+    said = Said(source="command", operator=operator())
+    outcome = deciding.approve(approval, get_user_model().objects.get(pk=reviewer.pk), said)
     _let_decide(reviewer, False)
     return outcome.sentence if isinstance(outcome, Undecided) else None
 
