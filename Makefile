@@ -4,7 +4,7 @@ PYTHON ?= python3
 export RAMPART_VAR ?= var
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run test faults fuzz check lint types lock clean
+.PHONY: run test bench faults fuzz check lint types lock clean
 .DEFAULT_GOAL := run
 
 .venv/bin/python:
@@ -42,6 +42,10 @@ test: .venv/test.stamp .venv/peers.stamp
 # Real processes, killed at random: `make faults MINUTES=10`.
 faults: .venv/test.stamp
 	@exec python -m tests.faults --minutes $(or $(MINUTES),5)
+
+# How fast a call is, beside a bare view and beside ToolRampart: `make bench ROUNDS=9`.
+bench: .venv/test.stamp .venv/peers.stamp
+	@exec python -m benchmarks --rounds $(or $(ROUNDS),5)
 
 # The API under schemathesis, longer than the tests do: `make fuzz EXAMPLES=1000 SEED=7`.
 fuzz: .venv/test.stamp

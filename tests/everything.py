@@ -1,6 +1,9 @@
-"""All tests: on PostgreSQL with Redis, then those of storage and pipeline on SQLite without.
+"""All tests: on PostgreSQL with Redis, and those of storage and pipeline on SQLite without.
 
 `python -m tests.everything [--only postgres|sqlite] [pytest's arguments]`
+
+Without arguments three sets run side by side, each on stores of its own: what starts whole
+deployments mostly waits, and leaves the processor to the others.
 """
 
 import argparse
@@ -10,37 +13,64 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from rampart.initialise import initialise
 from tests import servers
 
 TOOL_MODULES = "tools.examples.demo,tests.kit_tools"
-ON_SQLITE = [
-    "tests/audit",
-    "tests/tools",
-    "tests/approvals",
-    "tests/concurrency",
-    "tests/rampart",
-    "tests/properties",
-    "tests/peers/test_toolrampart_defects.py",
+WHOLE_DEPLOYMENTS = ["tests/acceptance", "tests/browser", "tests/faults", "tests/peers"]
+SETS = [
+    ("postgres", WHOLE_DEPLOYMENTS),
+    ("postgres", [f"--ignore={folder}" for folder in WHOLE_DEPLOYMENTS]),
+    (
+        "sqlite",
+        [
+            "tests/audit",
+            "tests/tools",
+            "tests/approvals",
+            "tests/concurrency",
+            "tests/rampart",
+            "tests/properties",
+            "tests/peers/test_toolrampart_defects.py",
+        ],
+    ),
 ]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH")
 
 
 def main() -> int:
-    """Run both sets; the exit code is the first that is not zero."""
+    """Run the sets; the exit code is the first that is not zero."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["postgres", "sqlite"])
     options, rest = parser.parse_known_args()
     find_browser()
-    codes = []
-    if options.only != "sqlite":
-        codes.append(on_postgres(rest))
-    if options.only != "postgres":
-        codes.append(on_sqlite(rest))
+    stores = [options.only] if options.only else ["postgres", "sqlite"]
+    if _name_tests(rest):
+        codes = [RUN[store](rest, sys.stdout.fileno()) for store in stores]
+    else:
+        codes = side_by_side([one for one in SETS if one[0] in stores], rest)
     return next((code for code in codes if code), 0)
+
+
+def side_by_side(sets: list[tuple[str, list[str]]], rest: list[str]) -> list[int]:
+    """Run the sets at once, and show what each has said when it is over."""
+    with ThreadPoolExecutor(len(sets)) as pool, contextlib.ExitStack() as stack:
+        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in sets]
+        running = {
+            pool.submit(RUN[store], [*chosen, *rest], output.fileno()): output
+            for (store, chosen), output in zip(sets, outputs, strict=True)
+        }
+        for done in as_completed(running):
+            running[done].seek(0)
+            print(running[done].read().decode(errors="replace"), flush=True)
+        return [done.result() for done in running]
+
+
+def _name_tests(arguments: list[str]) -> bool:
+    return any(Path(argument.partition("::")[0]).exists() for argument in arguments)
 
 
 def find_browser() -> None:
@@ -59,30 +89,32 @@ def find_browser() -> None:
         print("== no Chromium here: the browser tests are left out", flush=True)
 
 
-def on_postgres(arguments: list[str]) -> int:
-    """Every test, on PostgreSQL and Redis."""
+def on_postgres(arguments: list[str], output: int) -> int:
+    """On PostgreSQL and Redis."""
     with contextlib.ExitStack() as stack:
         _, database = stack.enter_context(servers.postgres())
         _, redis = stack.enter_context(servers.redis_server())
-        return _pytest(arguments, {"DATABASE_URL": database, "REDIS_URL": redis})
+        return _pytest(arguments, {"DATABASE_URL": database, "REDIS_URL": redis}, output)
 
 
-def on_sqlite(arguments: list[str]) -> int:
-    """The tests of storage and pipeline, on SQLite and without Redis."""
-    named = any(Path(argument.partition("::")[0]).exists() for argument in arguments)
-    chosen = arguments if named else [*ON_SQLITE, *arguments]
-    return _pytest([*chosen, "-m", "not postgres and not stack and not browser"], {})
+def on_sqlite(arguments: list[str], output: int) -> int:
+    """On SQLite and without Redis."""
+    return _pytest([*arguments, "-m", "not postgres and not stack and not browser"], {}, output)
 
 
-def _pytest(arguments: list[str], stores: dict[str, str]) -> int:
+RUN = {"postgres": on_postgres, "sqlite": on_sqlite}
+
+
+def _pytest(arguments: list[str], stores: dict[str, str], output: int) -> int:
     with tempfile.TemporaryDirectory(prefix="rampart-var-") as var:
         initialise(Path(var))
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         environment |= {"RAMPART_VAR": var, "RAMPART_TOOL_MODULES": TOOL_MODULES, **stores}
-        print(f"== tests on {'PostgreSQL and Redis' if stores else 'SQLite'}", flush=True)
+        os.write(output, f"== tests on {'PostgreSQL and Redis' if stores else 'SQLite'}\n".encode())
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", *arguments], env=environment
-        ).returncode
+            [sys.executable, "-m", "pytest", "-q", *arguments],
+            env=environment, stdout=output, stderr=output,
+        ).returncode  # fmt: skip
 
 
 if __name__ == "__main__":

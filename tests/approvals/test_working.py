@@ -199,6 +199,28 @@ def test_the_raw_result_is_kept_for_its_time_and_redacted_afterwards(
     assert Invocation.objects.get().result_sealed is None
 
 
+@pytest.mark.parametrize(
+    ("value", "is_sealed"),
+    [
+        ({"b": [1, "two", None], "a": True}, False),
+        ("plain", False),
+        ({"password": "hunter2"}, True),
+        (1.0, True),
+        (2**60, True),
+        ("nul\u0000", True),
+    ],
+)
+def test_a_result_that_is_recorded_as_it_is_is_kept_once(
+    agent: Agent, value: object, is_sealed: bool
+) -> None:
+    """What the ledger can only show otherwise (a secret, 1.0, a large number) is kept as well."""
+    first = agent.invoke("echo", value=value)
+    assert (Invocation.objects.get().result_sealed is not None) is is_sealed
+    again = agent.get(f"invocations/{first.json()['invocation_id']}")
+    assert again.json()["data"] == first.json()["data"] == value
+    assert type(again.json()["data"]) is type(value)
+
+
 @pytest.mark.feature("E29")
 def test_a_wait_ends_with_the_time_and_says_so(agent: Agent, trace: Path) -> None:
     answer = agent.post(
