@@ -1,12 +1,9 @@
 """Keyed digests of actions: equal for equal actions, and of no use for guessing what they hold."""
 
-import hashlib
-import hmac
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
+from django.utils.crypto import salted_hmac
 
 from audit.canonical import canonical_text, exact
 
@@ -28,10 +25,4 @@ def request_digest(tool: str, arguments: Any) -> str:
 
 def _digest(purpose: str, value: Any) -> str:
     text = canonical_text([VERSION, exact(value)])
-    return hmac.digest(_key(purpose, settings.SECRET_KEY), text.encode(), "sha256").hex()
-
-
-@lru_cache(maxsize=8)
-def _key(purpose: str, secret: str) -> bytes:
-    """A key of the purpose's own, as Django's `salted_hmac` derives it."""
-    return hashlib.sha256(f"rampart.{purpose}{secret}".encode()).digest()
+    return salted_hmac(f"rampart.{purpose}", text, algorithm="sha256").hexdigest()

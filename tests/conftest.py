@@ -79,6 +79,16 @@ def _cheap_passwords(settings: Settings) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.fixture(params=["redis", "row"])
+def store(request: pytest.FixtureRequest, settings: Settings) -> str:
+    """Both stores of limits: Redis where the tests have one, and the row on every database."""
+    if request.param == "row":
+        settings.REDIS_URL = ""
+    elif not settings.REDIS_URL:
+        pytest.skip("no Redis here")
+    return str(request.param)
+
+
 @pytest.fixture
 def tools_synced(db: None) -> None:
     """The tools of this process are on record."""

@@ -167,16 +167,6 @@ def test_the_first_keys_of_an_actor_may_be_made_at_the_same_instant() -> None:
 # T10: limits that counted apart what they should count together, lost members, forgot too soon.
 
 
-@pytest.fixture(params=["redis", "row"])
-def store(request: pytest.FixtureRequest, settings: Settings) -> str:
-    """Both stores: Redis where the tests have one, and the row on every database."""
-    if request.param == "row":
-        settings.REDIS_URL = ""
-    elif not settings.REDIS_URL:
-        pytest.skip("no Redis here")
-    return str(request.param)
-
-
 def limited(bench: Bench, expression: str, *names: str) -> None:
     """Tools under one limit that need a person, so that they are counted and never run."""
     for name in names:

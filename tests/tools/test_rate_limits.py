@@ -24,16 +24,6 @@ pytestmark = pytest.mark.django_db
 LIMIT = RateLimit.parse("3/minute/actor")
 
 
-@pytest.fixture(params=["redis", "row"])
-def store(request: pytest.FixtureRequest, settings: Settings) -> str:
-    """Both stores: Redis where the tests have one, and the row on every database."""
-    if request.param == "row":
-        settings.REDIS_URL = ""
-    elif not settings.REDIS_URL:
-        pytest.skip("no Redis here")
-    return str(request.param)
-
-
 @pytest.fixture
 def bucket(request: pytest.FixtureRequest) -> str:
     """A bucket of the test's own: Redis is not emptied between tests."""
