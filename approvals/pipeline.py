@@ -128,13 +128,13 @@ def _refuse(visit: Visit, refusal: Refusal) -> Answer:
             key_prefix=visit.caller.prefix,
             redactor=visit.redactor,
         )
+        audit_id = str(event.pk)
     except DatabaseError:
         if refusal.status != "unavailable":
             raise
-        metrics.refused(visit.tool.name, refusal.status)
-        return Answer(refusal=refusal, visit=visit)
+        audit_id = None
     metrics.refused(visit.tool.name, refusal.status)
-    return Answer(refusal=refusal, visit=visit, audit_id=str(event.pk))
+    return Answer(refusal=refusal, visit=visit, audit_id=audit_id)
 
 
 def _tell_unknown_tool(call: Call, caller: Caller) -> None:
