@@ -43,9 +43,9 @@ test: .venv/test.stamp .venv/peers.stamp
 faults: .venv/test.stamp
 	@exec python -m tests.faults --minutes $(or $(MINUTES),5)
 
-# How fast a call is, beside a bare view and beside ToolRampart: `make bench ROUNDS=9`.
+# How fast a call is, beside a bare view and beside ToolRampart: `make bench ROUNDS=9 ONLY=read,floor`.
 bench: .venv/test.stamp .venv/peers.stamp
-	@exec python -m benchmarks --rounds $(or $(ROUNDS),5)
+	@exec python -m benchmarks --rounds $(or $(ROUNDS),5) --only "$(ONLY)"
 
 # The API under schemathesis, longer than the tests do: `make fuzz EXAMPLES=1000 SEED=7`.
 fuzz: .venv/test.stamp

@@ -85,12 +85,13 @@ def authority_lost(row: Invocation) -> str | None:
 
 def _key_lost(row: Invocation, tool: ToolDefinition) -> str | None:
     usable = ApiKey.objects.usable(transitions.now()).filter(lineage=row.lineage)
-    rows = list(usable.values_list("scopes", "tools"))
+    rows = list(usable.values_list("issuer", "scopes", "tools"))
     if not rows:
         return "key_revoked"
+    # What a token allowed it allowed when the call was made: it is gone, its holder may not be.
     covers = any(
-        scopes.allows(held, tool.scope) and (not named or tool.name in named)
-        for held, named in rows
+        (issuer or scopes.allows(held, tool.scope)) and (not named or tool.name in named)
+        for issuer, held, named in rows
     )
     return None if covers else "scope_lost"
 

@@ -201,8 +201,8 @@ class Approval(models.Model):
 
     @property
     def requesting_side(self) -> set[int | None]:
-        """The people who may not decide: the key's owner, and whoever made the key."""
-        return {self.invocation.key.owner_id, self.invocation.key.created_by_id}
+        """The people who may not decide."""
+        return self.invocation.key.people_behind
 
     @property
     def is_pending(self) -> bool:

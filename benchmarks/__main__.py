@@ -1,6 +1,6 @@
 """How fast a call is, beside a bare view and beside ToolRampart, in one run on one machine.
 
-`python -m benchmarks [--rounds 5] [--seconds 3] [--only floor,read,…]`
+`python -m benchmarks [--rounds 5] [--seconds 3] [--only floor,read,…,authentication]`
 
 Everything is started here: PostgreSQL, Redis, granian, worker and beat, uvicorn. The subjects are
 loaded in turn, round after round, so that a noisy minute strikes them all; the medians over the
@@ -33,6 +33,8 @@ PEERS_PYTHON = ROOT / ".venv" / "peers" / "bin" / "python"
 WEB_WORKERS, WEB_THREADS = 2, 8
 BODY = json.dumps({"arguments": {"a": 1, "b": 2}}).encode()
 PEERS_KEY = "trp_a-key-that-is-used-by-the-benchmark-alone"
+AUTHENTICATION = "authentication"
+"""The one subject that is measured without a server."""
 
 
 @dataclass(slots=True)
@@ -72,15 +74,41 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--only", default="", help="a comma list of subjects")
     options = parser.parse_args()
-    with started(set(filter(None, options.only.split(",")))) as subjects:
+    only = set(filter(None, options.only.split(",")))
+    if only != {AUTHENTICATION}:
+        calls(only, options.rounds, options.seconds)
+    if not only or AUTHENTICATION in only:
+        authentication(options.rounds)
+
+
+def calls(only: set[str], rounds: int, seconds: float) -> None:
+    """Whole calls, over HTTP."""
+    with started(only) as subjects:
         for subject in subjects:  # Once for nothing: caches fill, pools open.
             subject.measure(1.0)
             subject.samples.clear()
-        for number in range(options.rounds):
+        for number in range(rounds):
             for subject in subjects:
-                subject.measure(options.seconds)
+                subject.measure(seconds)
             print(f"round {number + 1}: {_line(subjects)}", file=sys.stderr, flush=True)
         report(subjects)
+
+
+def authentication(rounds: int) -> None:
+    """Authentication alone, in a process that holds Rampart's Django."""
+    with (
+        servers.postgres() as (_, database),
+        tempfile.TemporaryDirectory(prefix="rampart-keys-") as folder,
+    ):
+        initialise(Path(folder))
+        code = (
+            "import django; django.setup()\n"
+            "from benchmarks import authentication\n"
+            f"authentication.main({rounds}, {str(PEERS_PYTHON)!r})"
+        )
+        environment = {"DATABASE_URL": database, "RAMPART_VAR": folder}
+        environment |= {"DJANGO_SETTINGS_MODULE": "rampart.settings"}
+        subprocess.run([sys.executable, "-c", code], env=_env(environment), cwd=ROOT, check=True)
 
 
 def _line(subjects: list[Subject]) -> str:

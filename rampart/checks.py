@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from rampart.oidc import checks as oidc_checks  # noqa: F401 - loading them registers them
 
 SERIALIZERS = ("CELERY_TASK_SERIALIZER", "CELERY_RESULT_SERIALIZER", "CELERY_EVENT_SERIALIZER")
 ACCEPTS = ("CELERY_ACCEPT_CONTENT", "CELERY_RESULT_ACCEPT_CONTENT")
@@ -25,4 +27,29 @@ def messages_are_json(**kwargs: Any) -> list[CheckMessage]:
             id="rampart.E001",
         )
         for name in wrong
+    ]
+
+
+@register()
+def whoever_vouches_is_named(**kwargs: Any) -> list[CheckMessage]:
+    """rampart.E002, rampart.W001: callers are who a proxy says they are."""
+    if not settings.RAMPART_TRUSTED_HEADERS:
+        return []
+    proxies = settings.RAMPART_TRUSTED_PROXIES
+    if not proxies or any(network.prefixlen == 0 for network in proxies):
+        return [
+            Error(
+                "RAMPART_TRUSTED_HEADERS is on, but RAMPART_TRUSTED_PROXIES names nobody or all",
+                hint="name the addresses of the proxies that prove who calls",
+                id="rampart.E002",
+            )
+        ]
+    names = ", ".join(map(str, proxies))
+    return [
+        Warning(
+            f"whoever calls from {names} says who is calling, and with which scopes",
+            hint="these proxies must set X-Rampart-Actor and X-Rampart-Scopes themselves, and drop"
+            " both from what they receive, also when written with underscores",
+            id="rampart.W001",
+        )
     ]

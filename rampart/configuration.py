@@ -12,6 +12,8 @@ from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from tools.durations import parse_duration
+from tools.tokens.keysets import parse_keys
+from tools.tokens.strict_json import json_object
 
 T = TypeVar("T")
 
@@ -52,12 +54,18 @@ class Configuration:
 
     def address(self, name: str) -> str:
         """An http(s) address without a slash at its end, or nothing."""
+        return self.exact_address(name).rstrip("/")
+
+    def exact_address(self, name: str) -> str:
+        """An http(s) address as it stands, or nothing: the slash at its end may be part of it."""
 
         def parse(text: str) -> str:
             parts = urlsplit(text)
+            if "@" in parts.netloc:
+                raise ValueError("an address holds no name and no password: logs would show them")
             if text and (parts.scheme not in ("http", "https") or not parts.hostname):
                 raise ValueError(f"{text!r} is not an http(s) address")
-            return text.rstrip("/")
+            return text
 
         return self.read(name, "", parse)
 
@@ -81,19 +89,36 @@ class Configuration:
 
         return self.read(name, default, parse)
 
-    def flag(self, name: str) -> bool:
-        """True or false, off by default."""
-        return self.choice(name, "false", ("true", "false", "1", "0", "on", "off")) in (
+    def flag(self, name: str, default: str = "false") -> bool:
+        """True or false, off unless the default says otherwise."""
+        return self.choice(name, default, ("true", "false", "1", "0", "on", "off")) in (
             "true", "1", "on",
         )  # fmt: skip
 
-    def duration(self, name: str, default: str) -> timedelta:
-        """`90d`, `24h`, `30m`, `4s`, `0d`."""
-        return self.read(name, default, parse_duration)
+    def duration(self, name: str, default: str, least: str = "0d") -> timedelta:
+        """`90d`, `24h`, `30m`, `4s`, `0d`, and no less than `least`."""
+
+        def parse(text: str) -> timedelta:
+            if (span := parse_duration(text)) < parse_duration(least):
+                raise ValueError(f"{text!r} is less than {least}")
+            return span
+
+        return self.read(name, default, parse)
 
     def words(self, name: str, default: str = "") -> list[str]:
         """A comma list."""
         return self.read(name, default, _words)
+
+    def pairs(self, name: str) -> list[tuple[str, str]]:
+        """A comma list of `left=right`; a word without `=` stands on both sides."""
+
+        def pair(word: str) -> tuple[str, str]:
+            left, equals, right = (part.strip() for part in word.rpartition("="))
+            if equals and not (left and right):
+                raise ValueError(f"{word!r} names only one side of its =")
+            return left or right, right
+
+        return self.read(name, "", lambda text: [pair(word) for word in _words(text)])
 
     def networks(self, name: str, default: str = "") -> list[Network]:
         """A comma list of CIDRs."""
@@ -110,6 +135,13 @@ def fill_in(env: environ.Env, file: Path) -> None:
     for name in set(env.ENVIRON) - before:
         if f"{name}_FILE" in before:
             del env.ENVIRON[name]
+
+
+def all_set(needed: dict[str, object], because: str) -> None:
+    """ImproperlyConfigured, naming the first of the variables that is empty."""
+    for name, value in needed.items():
+        if not value:
+            raise ImproperlyConfigured(f"{name} is not set, and {because} needs it")
 
 
 def fernet_keys(text: str) -> list[str]:
@@ -136,6 +168,29 @@ def _content(name: str, file: str) -> str:
         raise ImproperlyConfigured(f"{name}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ImproperlyConfigured(f"{name}: the file is not text in UTF-8") from None
+
+
+def key_set_file(path: str) -> str:
+    """The path of a JSON Web Key Set, or nothing; ValueError unless one of its keys is of use."""
+    try:
+        if path and not parse_keys(json_object(Path(path).read_bytes())):
+            raise ValueError("the file has no key that can check a signature")
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+    except ValueError as error:
+        raise ValueError(f"no JSON Web Key Set that can be used: {error}") from None
+    return path
+
+
+def name_of_at_most(longest: int) -> Callable[[str], str]:
+    """What reads a name; ValueError if it is too long to be stored, or can't be shown."""
+
+    def parse(text: str) -> str:
+        if len(text) > longest or not text.isprintable():
+            raise ValueError(f"not a name of at most {longest} printable characters")
+        return text
+
+    return parse
 
 
 POSTGRESQL_OPTIONS = {

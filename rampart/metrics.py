@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from approvals.metrics import Backlog
 from rampart import counting, problems
 from rampart.middleware import Next
+from tools.addresses import is_within
 from tools.authentication import client_address
-from tools.identity import is_within
 
 log = logging.getLogger(__name__)
 

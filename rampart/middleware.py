@@ -1,5 +1,6 @@
 """What every response carries: a request id, and what the browser may do with the page."""
 
+import logging
 import uuid
 from collections.abc import Callable
 
@@ -8,6 +9,9 @@ from django.http import HttpRequest, HttpResponseBase
 
 from approvals.bodies import is_request_id
 from rampart.problems import as_problem, is_api
+from tools import trusted_headers
+
+log = logging.getLogger(__name__)
 
 Next = Callable[[HttpRequest], HttpResponseBase]
 
@@ -50,6 +54,22 @@ class PlainRequestMiddleware:
 
     def _refuse(self, request: HttpRequest, status: int, code: str) -> HttpResponseBase:
         return as_problem(request, status, code)
+
+
+class TrustedHeadersMiddleware:
+    """Take off what only a trusted proxy may say, if somebody else says it, and log the attempt.
+
+    Before anything reads the request's headers, of which Django then keeps a copy.
+    """
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        peer = request.META.get("REMOTE_ADDR", "")
+        if not trusted_headers.is_trusted(peer) and trusted_headers.strip(request.META):
+            log.warning("identity headers from %s were taken off", peer)
+        return self.get_response(request)
 
 
 class SecurityHeadersMiddleware:

@@ -20,7 +20,8 @@ from rest_framework.views import APIView
 from audit.shapes import Shape
 from rampart.operations import OPERATIONS, Answer, Examples, Operation
 from rampart.problems import CODES, MEDIA_TYPE
-from tools.authentication import KEY_HEADERS
+from tools.credentials import KEY_HEADERS
+from tools.trusted_headers import ACTOR, SCOPES
 
 BASE = "/api/v1"
 JSON = "application/json"
@@ -74,7 +75,7 @@ class Schema(AutoSchema):
         return self.operation.description
 
     def get_override_parameters(self) -> list[Any]:
-        return [REQUEST_ID, CHALLENGE, *self.operation.parameters]
+        return [REQUEST_ID, CHALLENGE, PATIENCE, *self.operation.parameters]
 
     def get_request_serializer(self) -> Any:
         if self.operation.body is None:
@@ -120,6 +121,12 @@ REQUEST_ID = OpenApiParameter(
 )  # fmt: skip
 
 
+PATIENCE = OpenApiParameter(
+    "Retry-After", int, OpenApiParameter.HEADER,
+    description="Seconds until it is worth asking again.", response=[429], required=True,
+)  # fmt: skip
+
+
 CHALLENGE = OpenApiParameter(
     "WWW-Authenticate", str, OpenApiParameter.HEADER,
     description="How to come back.", response=[401], required=True,
@@ -139,9 +146,9 @@ def _examples(values: Examples) -> list[OpenApiExample]:
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """A key, in one of three headers."""
+    """A key, in one of three headers, or a token in the first."""
 
-    target_class = "tools.authentication.KeyAuthentication"
+    target_class = "tools.authentication.CredentialAuthentication"
     name = ["bearer", *KEY_HEADERS]
 
     def get_security_definition(self, auto_schema: AutoSchema) -> list[dict[str, str]]:
@@ -150,6 +157,19 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[str]]]:
         return [{name: []} for name in self.name]
+
+
+class ProxyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """A trusted proxy's word, where the operator takes it."""
+
+    target_class = "tools.authentication.ProxyAuthentication"
+    name = "proxy"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {
+            "type": "apiKey", "in": "header", "name": ACTOR[0],
+            "description": f"From a trusted proxy alone, beside {SCOPES[0]}.",
+        }  # fmt: skip
 
 
 class PersonScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

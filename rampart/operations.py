@@ -27,7 +27,7 @@ from approvals.states import ApprovalStatus, InvocationStatus, api_word
 from audit.shapes import EventPage, Shape
 from rampart.pagination import DEFAULT_LIMIT, LARGEST_LIMIT
 from tools.definition import NAME
-from tools.shapes import McpToolList, Tool, ToolList
+from tools.shapes import McpToolList, NewKey, OwnKey, RotationBody, Tool, ToolList
 
 Codes = Mapping[int, tuple[str, ...]]
 Examples = Mapping[str, Any]
@@ -93,9 +93,14 @@ ANYWHERE: Codes = {400: ("bad_request",), 411: ("length_required",), 500: ("inte
 AT_THE_GATE: Codes = {
     401: (
         "not_authenticated", "invalid_credentials", "malformed_credentials", "key_expired",
-        "key_revoked", "key_owner_disabled", "key_not_allowed_here",
+        "key_revoked", "key_owner_disabled", "key_not_allowed_here", "token_expired",
+        "token_not_yet_valid", "token_incomplete", "token_inactive", "wrong_audience",
+        "wrong_issuer", "wrong_algorithm", "unknown_signing_key", "unknown_person",
+        "person_disabled", "not_a_person",
     ),
-    503: ("database_unavailable",),
+    400: ("malformed_credentials",),
+    429: ("locked_out",),
+    503: ("database_unavailable", "issuer_unavailable", "busy"),
 }  # fmt: skip
 IN_A_LIST: Codes = {400: ("invalid_filter", "invalid_cursor", "invalid_limit")}
 IN_A_BODY: Codes = {
@@ -315,6 +320,20 @@ OPERATIONS: dict[str, Operation] = {
         _problems(AT_THE_GATE, NOT_THERE, OF_A_CANCEL, BY_A_SESSION),
         "By the caller, or by its key's owner.",
         parameters=(APPROVAL,),
+    ),
+    "GET /key": Operation(
+        "readOwnKey", "keys", "What the presented key is", _ok(OwnKey),
+        _problems(AT_THE_GATE, {403: ("key_required",)}),
+    ),
+    "POST /key/rotate": Operation(
+        "rotateOwnKey", "keys", "Replace the presented key", {201: Answer(NewKey)},
+        _problems(
+            AT_THE_GATE, IN_A_BODY, BY_A_SESSION,
+            {403: ("key_required", "scope_denied"), 409: ("not_rotatable",)},
+        ),
+        "Needs the scope `key.rotate`, or a key that must be rotated. Both keys work until the "
+        "overlap ends. If the answer is lost, ask again: a successor that nobody used is replaced.",
+        body=RotationBody,
     ),
     "GET /audit": Operation(
         "listEvents", "ledger", "Lines of the ledger", _ok(EventPage),

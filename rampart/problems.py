@@ -15,16 +15,15 @@ from django.core.exceptions import (
     SuspiciousOperation,
     TooManyFieldsSent,
 )
-from django.db import DatabaseError, DataError, InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.views import csrf, defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from audit import ledger
-from audit.events import EventName
-from tools.authentication import client_address
+from rampart.refusals import LOCKED_OUT, refuse
+from tools.authentication import CredentialsRefused
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +31,29 @@ MEDIA_TYPE = "application/problem+json"
 
 CODES: dict[str, str] = {
     "not_authenticated": "The request carries no credentials.",
-    "invalid_credentials": "The key is unknown or its secret is wrong.",
+    "invalid_credentials": "The key is unknown, or its secret or the token's signature is wrong.",
     "malformed_credentials": "The credentials cannot be read, or two headers disagree.",
     "key_expired": "The key's time is over; ask its owner for another.",
     "key_revoked": "The key was revoked, by which the call was made or is to be made.",
     "key_owner_disabled": "The account that owns the key is disabled.",
     "key_not_allowed_here": "The key may be used only from other addresses.",
+    "token_expired": "The token's time is over; get another from its issuer.",
+    "token_not_yet_valid": "The token's time has not come; are the clocks right?",
+    "token_incomplete": "The token lacks a claim that is required, or has it in another form.",
+    "token_inactive": "The token's provider says that it is not active.",
+    "wrong_audience": "The token was given out for somebody else.",
+    "wrong_issuer": "The token's issuer is not trusted here.",
+    "wrong_algorithm": "The token is signed by an algorithm that its issuer does not use here.",
+    "unknown_signing_key": "The token is signed with a key that its issuer does not publish.",
+    "unknown_person": "The token's person has never signed in here: sign in to the admin once.",
+    "person_disabled": "The token's person is disabled here.",
+    "not_a_person": "The token was got by a program for itself; only people come by this issuer.",
+    "issuer_unavailable": "Whoever gave out the token does not answer: it can't be checked now.",
+    "busy": "Keys are being checked for the first time, one after the other: try again.",
+    "locked_out": "Too many refused credentials came from this address or for this key: wait.",
     "key_required": "Calls are made by services with an API key; people decide.",
     "permission_denied": "The person signed in may not do this.",
+    "step_up_required": "This needs a new proof of who you are: give it in the admin, and repeat.",
     "scope_denied": "The key holds no scope that allows this.",
     "csrf_failed": "The session's CSRF token is missing or wrong.",
     "machine_cannot_approve": "An API key never decides; a person does, in the admin.",
@@ -48,6 +62,7 @@ CODES: dict[str, str] = {
     "already_final": "The call has ended already.",
     "expired": "The time to decide this call is over.",
     "digest_mismatch": "What was shown when deciding is not what the approval is for.",
+    "not_rotatable": "The key cannot be replaced as it stands.",
     "tool_changed": "The tool's definition changed after the call was held.",
     "tool_gone": "The tool is no longer defined.",
     "tool_disabled": "The tool is switched off.",
@@ -107,8 +122,11 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
             log.error("%s %s: %s", request.method, request.path, type(error).__name__)
     else:
         return None
-    if status == 401:
-        _tell(request, code)
+    if isinstance(error, CredentialsRefused) or status == 401:
+        prefix, fault = getattr(error, "prefix", ""), getattr(error, "fault", "")
+        if wait := refuse(request, code, prefix, fault):
+            status, code, detail = 429, LOCKED_OUT, CODES[LOCKED_OUT]
+            headers = {"Retry-After": str(wait)}
     return Response(
         problem(request, status, code, detail), status, headers=headers, content_type=MEDIA_TYPE
     )
@@ -153,21 +171,6 @@ def _plain(error: Exception) -> tuple[int, str] | None:
     return next(
         (found for kind, found in PLAIN_EXCEPTIONS.items() if isinstance(error, kind)), None
     )
-
-
-def _tell(request: HttpRequest, code: str) -> None:
-    """A refused credential is a line in the ledger; the refusal stands even if that fails."""
-    try:
-        ledger.record(
-            EventName.CREDENTIALS_REFUSED,
-            reason=code,
-            request_id=getattr(request, "request_id", ""),
-            source="rest",
-            key_prefix=getattr(request, "refused_key_prefix", ""),
-            metadata={"address": client_address(request), "path": request.path[:200]},
-        )
-    except (DatabaseError, InterfaceError):
-        log.error("a refused credential could not be recorded")
 
 
 # Django's own error pages: problems below /api/, pages elsewhere.

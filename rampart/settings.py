@@ -1,12 +1,22 @@
 """The one place where the environment is read. docs/reference/settings.md describes each name."""
 
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from rampart.configuration import Configuration, database, fernet_keys, fill_in
+from rampart.configuration import (
+    Configuration,
+    all_set,
+    database,
+    fernet_keys,
+    fill_in,
+    key_set_file,
+    name_of_at_most,
+)
+from tools.tokens.keysets import PUBLISHED, chosen_algorithms, secret_fault
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -31,6 +41,7 @@ if _public.hostname:
     ALLOWED_HOSTS.append(_public.hostname)
     CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 RAMPART_TRUSTED_PROXIES = _config.networks("RAMPART_TRUSTED_PROXIES")
+RAMPART_TRUSTED_HEADERS = _config.flag("RAMPART_TRUSTED_HEADERS")
 RAMPART_METRICS_ALLOW = _config.networks("RAMPART_METRICS_ALLOW", "127.0.0.0/8,::1/128")
 
 # Secrets.
@@ -55,6 +66,101 @@ RAMPART_RESULT_RETENTION = _config.duration("RAMPART_RESULT_RETENTION", "24h")
 RAMPART_SYNC_WAIT_SECONDS = _config.whole_number("RAMPART_SYNC_WAIT_SECONDS", 20, 0, 60)
 RAMPART_MAX_PENDING_PER_KEY = _config.whole_number("RAMPART_MAX_PENDING_PER_KEY", 100, 1, 100_000)
 RAMPART_MAX_KEY_LIFETIME = _config.duration("RAMPART_MAX_KEY_LIFETIME", "365d")
+RAMPART_GUESSES_PER_MINUTE = _config.whole_number("RAMPART_GUESSES_PER_MINUTE", 20, 1, 100_000)
+RAMPART_REFUSALS_PER_MINUTE = _config.whole_number("RAMPART_REFUSALS_PER_MINUTE", 300, 1, 1_000_000)
+
+# People: how they sign in, and for how long. Names that begin with OIDC_ are mozilla-django-oidc's.
+
+RAMPART_SESSION_AGE = _config.duration("RAMPART_SESSION_AGE", "12h", least="5m")
+RAMPART_SESSION_IDLE = _config.duration("RAMPART_SESSION_IDLE", "1h", least="5m")
+RAMPART_PASSWORD_SIGN_IN = _config.choice("RAMPART_PASSWORD_SIGN_IN", "on", ("on", "off")) == "on"
+RAMPART_OIDC_NAME = _config.text("RAMPART_OIDC_NAME", "single sign-on")
+RAMPART_OIDC_GROUPS = _config.pairs("RAMPART_OIDC_GROUPS")
+RAMPART_OIDC_GROUPS_CLAIM = _config.text("RAMPART_OIDC_GROUPS_CLAIM", "groups")
+OIDC_OP_ISSUER = _config.exact_address("OIDC_OP_ISSUER")
+OIDC_OP_AUTHORIZATION_ENDPOINT = _config.exact_address("OIDC_OP_AUTHORIZATION_ENDPOINT")
+OIDC_OP_TOKEN_ENDPOINT = _config.exact_address("OIDC_OP_TOKEN_ENDPOINT")
+OIDC_OP_USER_ENDPOINT = _config.exact_address("OIDC_OP_USER_ENDPOINT")
+OIDC_OP_JWKS_ENDPOINT = _config.exact_address("OIDC_OP_JWKS_ENDPOINT")
+OIDC_OP_END_SESSION_ENDPOINT = _config.exact_address("OIDC_OP_END_SESSION_ENDPOINT")
+OIDC_RP_CLIENT_ID = _config.text("OIDC_RP_CLIENT_ID")
+OIDC_RP_CLIENT_SECRET = _config.secret("OIDC_RP_CLIENT_SECRET", "")
+OIDC_RP_SIGN_ALGO = _config.choice("OIDC_RP_SIGN_ALGO", "RS256", sorted(PUBLISHED))
+OIDC_RP_SCOPES = _config.text("OIDC_RP_SCOPES", "openid email profile")
+OIDC_TOKEN_USE_BASIC_AUTH = _config.flag("OIDC_TOKEN_USE_BASIC_AUTH")
+OIDC_CREATE_USER = _config.flag("OIDC_CREATE_USER", "true")
+OIDC_USE_PKCE = True
+OIDC_TIMEOUT = 5
+OIDC_MAX_STATES = 10  # Sign-ins that one browser has begun and not ended.
+if OIDC_RP_CLIENT_ID:
+    all_set(
+        {
+            "OIDC_RP_CLIENT_SECRET": OIDC_RP_CLIENT_SECRET,
+            "OIDC_OP_ISSUER": OIDC_OP_ISSUER,
+            "OIDC_OP_AUTHORIZATION_ENDPOINT": OIDC_OP_AUTHORIZATION_ENDPOINT,
+            "OIDC_OP_TOKEN_ENDPOINT": OIDC_OP_TOKEN_ENDPOINT,
+            "OIDC_OP_USER_ENDPOINT": OIDC_OP_USER_ENDPOINT,
+            "OIDC_OP_JWKS_ENDPOINT": OIDC_OP_JWKS_ENDPOINT,
+        },
+        because="OIDC_RP_CLIENT_ID",
+    )
+if "openid" not in OIDC_RP_SCOPES.split():
+    raise ImproperlyConfigured("OIDC_RP_SCOPES: openid is not among them")
+if not RAMPART_PASSWORD_SIGN_IN:
+    all_set({"OIDC_RP_CLIENT_ID": OIDC_RP_CLIENT_ID}, because="RAMPART_PASSWORD_SIGN_IN=off")
+
+AUTHENTICATION_BACKENDS = [
+    "rampart.passwords.Lockout",
+    "rampart.passwords.Passwords",
+    *(["rampart.oidc.backend.Provider"] if OIDC_RP_CLIENT_ID else []),
+]
+# Wrong passwords are counted by django-axes, for each address.
+
+AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_HANDLER = "rampart.passwords.Failures"
+AXES_CLIENT_IP_CALLABLE = "rampart.passwords.counted_address"
+AXES_USERNAME_CALLABLE = "rampart.passwords.counted_name"
+AXES_LOCKOUT_CALLABLE = "rampart.passwords.locked_out_page"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+# Tokens that others give out: JSON Web Tokens, and opaque ones that their provider is asked about.
+
+RAMPART_JWT_SECRET = _config.secret("RAMPART_JWT_SECRET", "")
+if RAMPART_JWT_SECRET and (_fault := secret_fault(RAMPART_JWT_SECRET)):
+    raise ImproperlyConfigured(f"RAMPART_JWT_SECRET: {_fault}")
+RAMPART_JWT_JWKS_URL = _config.exact_address("RAMPART_JWT_JWKS_URL")
+RAMPART_JWT_JWKS_FILE = _config.read("RAMPART_JWT_JWKS_FILE", "", key_set_file)
+if RAMPART_JWT_JWKS_URL and RAMPART_JWT_JWKS_FILE:
+    raise ImproperlyConfigured("RAMPART_JWT_JWKS_URL and RAMPART_JWT_JWKS_FILE are both set")
+RAMPART_JWT_ALGORITHMS = _config.read(
+    "RAMPART_JWT_ALGORITHMS",
+    "",
+    lambda text: chosen_algorithms(
+        text, RAMPART_JWT_SECRET, has_keys=bool(RAMPART_JWT_JWKS_URL or RAMPART_JWT_JWKS_FILE)
+    ),
+)
+RAMPART_JWT_ISSUER = _config.read("RAMPART_JWT_ISSUER", "", name_of_at_most(400))
+RAMPART_JWT_AUDIENCE = _config.words("RAMPART_JWT_AUDIENCE")
+RAMPART_JWT_ACTOR_CLAIM = _config.text("RAMPART_JWT_ACTOR_CLAIM", "sub")
+all_set({"RAMPART_JWT_ACTOR_CLAIM": RAMPART_JWT_ACTOR_CLAIM}, because="a token's holder")
+RAMPART_JWT_LEEWAY = _config.duration("RAMPART_JWT_LEEWAY", "30s")
+if timedelta(minutes=5) < RAMPART_JWT_LEEWAY:
+    raise ImproperlyConfigured("RAMPART_JWT_LEEWAY: clocks differ by 5m at most")
+RAMPART_INTROSPECTION_URL = _config.exact_address("RAMPART_INTROSPECTION_URL")
+RAMPART_INTROSPECTION_CLIENT_ID = _config.text("RAMPART_INTROSPECTION_CLIENT_ID")
+RAMPART_INTROSPECTION_CLIENT_SECRET = _config.secret("RAMPART_INTROSPECTION_CLIENT_SECRET", "")
+_introspection: dict[str, object] = {
+    "RAMPART_INTROSPECTION_URL": RAMPART_INTROSPECTION_URL,
+    "RAMPART_INTROSPECTION_CLIENT_ID": RAMPART_INTROSPECTION_CLIENT_ID,
+    "RAMPART_INTROSPECTION_CLIENT_SECRET": RAMPART_INTROSPECTION_CLIENT_SECRET,
+}
+if any(_introspection.values()):
+    all_set(_introspection, because="introspection")
 
 # Stores.
 
@@ -106,6 +212,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "axes",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -116,6 +223,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "rampart.metrics.ByViewMiddleware",
+    "rampart.middleware.TrustedHeadersMiddleware",
     "rampart.middleware.RequestIdMiddleware",
     "rampart.middleware.SecurityHeadersMiddleware",
     "rampart.middleware.PlainRequestMiddleware",
@@ -125,8 +233,10 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "rampart.sessions.IdleMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "rampart.urls"
 WSGI_APPLICATION = "rampart.wsgi.application"
@@ -166,7 +276,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_AGE = int(RAMPART_SESSION_AGE.total_seconds())
 CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "rampart.problems.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
@@ -187,7 +297,8 @@ SECURE_CSP = {
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "tools.authentication.KeyAuthentication",
+        "tools.authentication.CredentialAuthentication",
+        "tools.authentication.ProxyAuthentication",
         "tools.authentication.PersonAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -219,5 +330,5 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"django.request": {"level": "ERROR"}},
+    "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "ERROR"}},
 }

@@ -1,17 +1,24 @@
-"""The admin site: Django's, under Rampart's name, with the stop's banner on each page."""
+"""The admin site: Django's, under Rampart's name, with the stop's banner, our ways in and out."""
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
+from django.contrib.auth.signals import user_login_failed
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.http import urlencode
 
 from audit import ledger
 from audit.events import EventName
-from rampart.signals import tell_refused_sign_in
+from rampart import oidc, passwords
+from rampart.oidc.views import end_session_link
+from rampart.people import NOBODY, tell_anyway, way_back
+from rampart.proving import prove
 from tools.models import EmergencyStop
 
 
@@ -22,12 +29,12 @@ class SignInForm(AdminAuthenticationForm):
         try:
             super().confirm_login_allowed(user)
         except ValidationError:
-            tell_refused_sign_in(self.request, user.get_username(), "not_staff")
+            tell_anyway(EventName.SIGN_IN_REFUSED, self.request, user.get_username(), "not_staff")
             raise
 
 
 class RampartAdminSite(admin.AdminSite):
-    """Django's admin with our name, our banner, and a line in the ledger for a new password."""
+    """Django's admin with our name, our banner, the provider's button, and the proof's page."""
 
     site_header = "Rampart"
     site_title = "Rampart"
@@ -35,6 +42,11 @@ class RampartAdminSite(admin.AdminSite):
     site_url = None
     enable_nav_sidebar = False
     login_form = SignInForm
+    logout_template = "admin/logged_out.html"
+
+    def get_urls(self) -> list[URLResolver | URLPattern]:
+        prove_page = path("prove/", self.admin_view(self.prove), name="prove")
+        return [prove_page, *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
@@ -42,14 +54,52 @@ class RampartAdminSite(admin.AdminSite):
             context["emergency_stop"] = EmergencyStop.objects.first()
         return context
 
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """The form, the button, or both."""
+        if request.method == "POST" and not settings.RAMPART_PASSWORD_SIGN_IN:
+            tell_anyway(EventName.SIGN_IN_REFUSED, request, NOBODY, "passwords_off")
+            raise PermissionDenied
+        ways = {
+            "takes_passwords": settings.RAMPART_PASSWORD_SIGN_IN,
+            "provider": settings.RAMPART_OIDC_NAME if oidc.is_on() else "",
+            "provider_url": _start_url(request),
+        }
+        return super().login(request, {**ways, **(extra_context or {})})
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Out; whoever came from the provider is offered the way out there, too."""
+        link = {"provider": settings.RAMPART_OIDC_NAME, "end_session": end_session_link(request)}
+        return super().logout(request, {**link, **(extra_context or {})})
+
+    def prove(self, request: HttpRequest) -> HttpResponse:
+        """`/admin/prove/`: who is signed in proves again who they are."""
+        return prove(request, self.each_context(request))
+
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
+        """Guessing one's old password is guessing a password."""
+        if not settings.RAMPART_PASSWORD_SIGN_IN:
+            raise Http404
+        if request.method == "POST" and passwords.is_locked(request):
+            return passwords.locked_out_page(request)
         with transaction.atomic():
             response = super().password_change(request, extra_context)
             if request.method == "POST" and response.status_code == 302:
                 tell_edit(request, "auth.user", request.user.get_username(), "changed", "password")
+        if request.method == "POST" and _has_wrong_old_password(response):
+            given = {"username": request.user.get_username()}
+            user_login_failed.send(sender=__name__, credentials=given, request=request)
         return response
+
+
+def _start_url(request: HttpRequest) -> str:
+    return f"{reverse('oidc_authentication_init')}?{urlencode({'next': way_back(request)})}"
+
+
+def _has_wrong_old_password(response: Any) -> bool:
+    form = (getattr(response, "context_data", None) or {}).get("form")
+    return form is not None and "old_password" in form.errors
 
 
 def tell_edit(request: HttpRequest, kind: str, label: str, verb: str, change: Any) -> None:

@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from rampart import health, metrics, openapi, problems
+from rampart.oidc.views import CallbackView, StartView
 
 api: list[URLPattern | URLResolver] = [
     path("health", health.health),
@@ -20,6 +21,8 @@ api: list[URLPattern | URLResolver] = [
 urlpatterns = [
     path("api/v1/", include(api)),
     path("admin/", admin.site.urls),
+    path("oidc/authenticate/", StartView.as_view(), name="oidc_authentication_init"),
+    path("oidc/callback/", CallbackView.as_view(), name="oidc_authentication_callback"),
     path("metrics", metrics.metrics, name="metrics"),
     path("problems/<slug:code>", problems.explain),
     path("", RedirectView.as_view(pattern_name="admin:index")),

@@ -1,196 +1,26 @@
-"""The key cabinet's counter, the tools' switches and the one big stop."""
+"""The tools' switches and the one big stop; the keys have a counter of their own."""
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
-from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseNotAllowed,
-    HttpResponseRedirect,
-)
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html, format_html_join
+from django.http import HttpRequest, HttpResponse
 
 from audit import ledger
 from audit.events import EventName
-from audit.models import local_now
-from audit.plain_text import marked
-from audit.windows import Window, as_sheet, exactly, when
-from tools import catalogue, key_cabinet
-from tools.errors import KeyRefused
-from tools.forms import KeyForm
+from audit.windows import Window, as_sheet, when
+from tools import catalogue
+from tools.key_admin import ApiKeyAdmin
 from tools.models import ApiKey, EmergencyStop, Tool, ToolVersion
+from tools.pages import badge, name_of, tally
 
-STATES = {
-    "usable": ("good", "✓"),
-    "switched on": ("good", "✓"),
-    "runs out soon": ("waiting", "◷"),
-}
-UNUSABLE = ("bad", "✗")
-
-
-def name_of(request: HttpRequest) -> str:
-    """Who is signed in, as the ledger shows them."""
-    return cast("User", request.user).get_username()
+admin.site.register(ApiKey, ApiKeyAdmin)
 
 
 def sign(word: str) -> str:
-    """A state as sign and word."""
-    look, mark = STATES.get(word, UNUSABLE)
-    return format_html(
-        '<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>', look, mark, word
-    )
-
-
-def state_of(key: ApiKey) -> str:
-    """What the key is good for now, in words."""
-    now = local_now()
-    if key.revoked_at is not None:
-        return "revoked"
-    if key.expires_at is not None and now >= key.expires_at:
-        return "expired"
-    if not key.owner.is_active:
-        return "owner disabled"
-    return "runs out soon" if key_cabinet.expires_soon(key, now) else "usable"
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(Window):
-    """Keys are made and revoked, never changed or deleted. A new one's text is shown once."""
-
-    list_display = ["prefix", "who", "owner", "scope_words", "state", "expires", "used"]
-    list_select_related = ["owner"]
-    search_fields = ["prefix", "actor", "owner__username"]
-    search_help_text = "Visible start, actor or owner"
-    sortable_by = ()
-    actions = ["revoke"]
-    change_form_template = "admin/tools/apikey/key.html"
-    readonly_fields = [
-        "prefix", "who", "owner", "state", "scope_words", "shown_tools", "shown_cidrs",
-        "rate_tier", "created", "expires", "used", "revoked",
-    ]  # fmt: skip
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
-        return ApiKey.objects.select_related("owner")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("tools.add_apikey")
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_rotate_permission(request) or super().has_view_permission(request, obj)
-
-    def has_rotate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("tools.rotate_apikey")
-
-    @admin.display(description="actor")
-    def who(self, key: ApiKey) -> str:
-        return marked(key.actor)
-
-    @admin.display(description="scopes")
-    def scope_words(self, key: ApiKey) -> str:
-        return _words(key.scopes)
-
-    @admin.display(description="tools")
-    def shown_tools(self, key: ApiKey) -> str:
-        return _words(key.tools) or "all in scope"
-
-    @admin.display(description="networks")
-    def shown_cidrs(self, key: ApiKey) -> str:
-        return _words(key.cidrs) or "any"
-
-    @admin.display(description="state")
-    def state(self, key: ApiKey) -> str:
-        return sign(state_of(key))
-
-    @admin.display(description="created")
-    def created(self, key: ApiKey) -> str:
-        return exactly(key.created_at)
-
-    @admin.display(description="expires")
-    def expires(self, key: ApiKey) -> str:
-        return when(key.expires_at)
-
-    @admin.display(description="last used")
-    def used(self, key: ApiKey) -> str:
-        return when(key.last_used_at)
-
-    @admin.display(description="revoked")
-    def revoked(self, key: ApiKey) -> str:
-        return exactly(key.revoked_at)
-
-    @admin.action(description="Revoke for ever", permissions=["rotate"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        done = [key_cabinet.revoke_key(key.prefix, by=name_of(request)) for key in queryset]
-        self.message_user(request, _count(done, "revoked", "revoked already"))
-
-    def get_urls(self) -> list[URLPattern]:
-        revoke = path(
-            "<path:object_id>/revoke/",
-            self.admin_site.admin_view(self.revoke_view),
-            name="tools_apikey_revoke",
-        )
-        return [revoke, *super().get_urls()]
-
-    def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """`POST …/revoke/`."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        if not self.has_rotate_permission(request):
-            raise PermissionDenied
-        key: ApiKey | None = self.get_object(request, unquote(object_id))
-        if key is None:
-            raise Http404
-        done = key_cabinet.revoke_key(key.prefix, by=name_of(request))
-        self.message_user(request, _count([done], "revoked", "revoked already"))
-        return HttpResponseRedirect(reverse("admin:tools_apikey_change", args=[key.pk]))
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        more = {"may_revoke": self.has_rotate_permission(request), **(extra_context or {})}
-        return super().change_view(request, object_id, form_url, more)
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The form; its POST answers with the key's text itself, which is kept nowhere."""
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        form = KeyForm(request.POST or None)
-        made = self._made(form, request) if request.method == "POST" else None
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"Key {made[0].prefix}" if made else "Make a key",
-            "form": form,
-            "key": made and made[0],
-            "text": made and made[1],
-        }
-        page = "shown_once" if made else "add"
-        response = TemplateResponse(request, f"admin/tools/apikey/{page}.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
-
-    def _made(self, form: KeyForm, request: HttpRequest) -> tuple[ApiKey, str] | None:
-        if not form.is_valid():
-            return None
-        try:
-            return key_cabinet.create_key(**form.cleaned_data, by=cast("User", request.user))
-        except KeyRefused as error:
-            form.add_error(None, str(error))
-            return None
+    """A switch's state as sign and word."""
+    return badge("good", "✓", word) if word == "switched on" else badge("bad", "✗", word)
 
 
 class VersionInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -266,7 +96,8 @@ class ToolAdmin(Window):
     def _switch(self, request: HttpRequest, queryset: QuerySet[Tool], enabled: bool) -> None:
         by, word = name_of(request), "on" if enabled else "off"
         done = [catalogue.set_enabled(tool, enabled, by=by) for tool in queryset]
-        self.message_user(request, _count(done, f"switched {word}", f"{word} already"))
+        told = tally((sum(done), f"switched {word}"), (len(done) - sum(done), f"{word} already"))
+        self.message_user(request, told)
 
 
 @admin.register(EmergencyStop)
@@ -329,12 +160,3 @@ def _tell_stop(event: EventName, request: HttpRequest, reason: str) -> None:
         metadata={"reason": reason},
     )
     transaction.on_commit(catalogue.forget)
-
-
-def _words(words: list[str]) -> str:
-    return format_html_join(" ", "<code>{}</code>", ((marked(word),) for word in words))
-
-
-def _count(done: list[bool], word: str, otherwise: str) -> str:
-    parts = [(sum(done), word), (len(done) - sum(done), otherwise)]
-    return ", ".join(f"{count} {what}" for count, what in parts if count) or "nothing chosen"

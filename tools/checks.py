@@ -1,7 +1,11 @@
 """System checks of the tools, each with a stable id."""
 
+import ipaddress
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from tools import registry
@@ -51,3 +55,54 @@ def _doubts(tool: ToolDefinition) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register()
+def tokens_are_for_us_alone(**kwargs: Any) -> list[CheckMessage]:
+    """tools.W004: tokens are taken from any issuer whose key fits, or for any audience."""
+    signed = bool(
+        settings.RAMPART_JWT_SECRET
+        or settings.RAMPART_JWT_JWKS_URL
+        or settings.RAMPART_JWT_JWKS_FILE
+    )
+    open_to: list[str] = []
+    if signed and not settings.RAMPART_JWT_ISSUER:
+        open_to.append("RAMPART_JWT_ISSUER")
+    if (signed or settings.RAMPART_INTROSPECTION_URL) and not settings.RAMPART_JWT_AUDIENCE:
+        open_to.append("RAMPART_JWT_AUDIENCE")
+    return [
+        Warning(
+            f"tokens are accepted, and {name} is not set",
+            hint="what was given out for another service, or by another tenant of the same"
+            " provider, is then good here too",
+            id="tools.W004",
+        )
+        for name in open_to
+    ]
+
+
+@register()
+def token_providers_are_asked_in_private(**kwargs: Any) -> list[CheckMessage]:
+    """tools.W005: keys or answers about tokens come over plain http from another machine."""
+    return [
+        Warning(
+            f"{name} is plain http to another machine",
+            hint="whoever is on the way can let in whom they like: use https",
+            id="tools.W005",
+        )
+        for name in _asked_in_public()
+    ]
+
+
+def _asked_in_public() -> Iterator[str]:
+    for name in ("RAMPART_JWT_JWKS_URL", "OIDC_OP_JWKS_ENDPOINT", "RAMPART_INTROSPECTION_URL"):
+        url = urlsplit(getattr(settings, name))
+        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+            yield name
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -18,6 +19,8 @@ from tools.limits import RateLimit
 from tools.models import ApiKey
 
 DEFAULT_LIFETIME = timedelta(days=90)
+DEFAULT_OVERLAP = timedelta(hours=24)
+LONGEST_REASON = 400
 
 
 @transaction.atomic
@@ -43,20 +46,161 @@ def create_key(
     row = ApiKey(
         prefix=new.prefix,
         digest=new.digest,
-        actor=_named(actor),
+        actor=actor_name(actor),
         owner=owner or service_account(actor),
         created_by=maker,
-        scopes=_scopes(scopes),
+        scopes=scope_words(scopes),
         tools=list(tools),
         cidrs=[_network(cidr) for cidr in cidrs],
         rate_tier=_tier(rate_tier),
         created_at=now,
-        expires_at=now + _allowed(lifetime),
+        expires_at=now + allowed_lifetime(lifetime),
     )
     row.save(force_insert=True)
+    _tell_created(row, by)
+    return row, new.text
+
+
+@transaction.atomic
+def rotate_key(
+    prefix: str,
+    *,
+    overlap: timedelta = DEFAULT_OVERLAP,
+    lifetime: timedelta | None = None,
+    by: str | User,
+) -> tuple[ApiKey, str]:
+    """Replace a key by another of the same caller; returns the new row and its text, shown once.
+
+    The old key works until the overlap ends, and never longer than it would have. Rotated again
+    before its successor was used, as after a lost answer, it gets another successor and the unused
+    one is revoked. Without a lifetime the new key lives as long as the old one was made to.
+    Raises KeyRefused for a revoked key, one that was replaced and whose successor is in use, and a
+    lifetime that can't be; ApiKey.DoesNotExist for an unknown one.
+    """
+    old = ApiKey.objects.select_for_update().get(prefix=prefix)
+    now = local_now()
+    unused = _rotatable(old)
+    if unused is not None:
+        _revoke(unused, now, by=_name_of(by), why="replaced_unused")
+    new = keys.new_key()
+    row = ApiKey(
+        prefix=new.prefix,
+        digest=new.digest,
+        lineage=old.lineage,
+        rotated_from=old,
+        actor=old.actor,
+        owner=old.owner,
+        created_by=old.created_by if isinstance(by, str) else by,
+        scopes=old.scopes,
+        tools=old.tools,
+        cidrs=old.cidrs,
+        rate_tier=old.rate_tier,
+        created_at=now,
+        expires_at=now
+        + allowed_lifetime(_lifetime_of(unused or old) if lifetime is None else lifetime),
+    )
+    row.save(force_insert=True)
+    ends = now + overlap if old.expires_at is None else min(old.expires_at, now + overlap)
+    ApiKey.objects.filter(pk=old.pk).update(expires_at=ends)
+    _tell_created(row, by)
+    ledger.record(
+        EventName.KEY_ROTATED,
+        actor=_name_of(by),
+        key_prefix=old.prefix,
+        metadata={"actor": old.actor, "successor": row.prefix, "overlap_ends": ends},
+    )
+    transaction.on_commit(lambda: identity.forget(prefix))
+    return row, new.text
+
+
+@transaction.atomic
+def revoke_key(prefix: str, *, by: str, reason: str = "") -> bool:
+    """Revoke the key for ever; False if it was revoked already. ApiKey.DoesNotExist if unknown.
+
+    The reason, in a person's words, goes into the ledger.
+    """
+    return _revoke(ApiKey.objects.get(prefix=prefix), local_now(), by=by, told=reason)
+
+
+@transaction.atomic
+def revoke_keys(
+    prefixes: Sequence[str], *, with_lineage: bool = False, by: str, reason: str = ""
+) -> dict[str, bool]:
+    """Revoke them all or none, with their callers' other keys if wanted; True where it was not.
+
+    ApiKey.DoesNotExist if one is unknown.
+    """
+    rows = [ApiKey.objects.get(prefix=prefix) for prefix in prefixes]
+    if with_lineage:
+        lineages = {row.lineage for row in rows}
+        rows = list(ApiKey.objects.filter(lineage__in=lineages).order_by("pk"))
+    now = local_now()
+    return {row.prefix: _revoke(row, now, by=by, told=reason) for row in rows}
+
+
+def _revoke(row: ApiKey, now: datetime, *, by: str, why: str = "", told: str = "") -> bool:
+    changed = ApiKey.objects.filter(pk=row.pk, revoked_at__isnull=True).update(revoked_at=now)
+    if changed:
+        ledger.record(
+            EventName.KEY_REVOKED,
+            actor=by,
+            reason=why,
+            key_prefix=row.prefix,
+            metadata={"actor": row.actor} | ({"reason": told[:LONGEST_REASON]} if told else {}),
+        )
+        transaction.on_commit(lambda: identity.forget(row.prefix))
+    return bool(changed)
+
+
+def _rotatable(old: ApiKey) -> ApiKey | None:
+    """Its successor that nobody has used yet, if there is one; KeyRefused if it may not rotate."""
+    if old.issuer:
+        raise KeyRefused("this caller comes with tokens, which its issuer replaces")
+    if old.revoked_at is not None:
+        raise KeyRefused("a revoked key stays revoked: make another")
+    successor = _successor(old)
+    if successor and (successor.last_used_at or _successor(successor)):
+        raise KeyRefused(f"it was replaced by {successor.prefix}, which is in use: rotate that one")
+    return successor
+
+
+def _successor(key: ApiKey) -> ApiKey | None:
+    return key.successors.filter(revoked_at__isnull=True).first()
+
+
+def _lifetime_of(row: ApiKey) -> timedelta | None:
+    """How long the key was made to live; None where its successor gets the usual time."""
+    if row.expires_at is None or row.must_rotate or row.expires_at <= row.created_at:
+        return None
+    return row.expires_at - row.created_at
+
+
+def new_key_document(row: ApiKey, text: str) -> dict[str, Any]:
+    """What is said of a key when it is made, the one time that its text is there."""
+    return {
+        "prefix": row.prefix,
+        "key": text,
+        "actor": row.actor,
+        "scopes": row.scopes,
+        "expires_at": row.expires_at,
+    }
+
+
+def service_account(actor: str) -> User:
+    """The account that owns a key when no person does; it can't sign in."""
+    name = f"service:{actor_name(actor)}"[:150]
+    account, created = get_user_model().objects.get_or_create(username=name)
+    if created:
+        account.set_unusable_password()
+        account.save(update_fields=["password"])
+    return account
+
+
+def _tell_created(row: ApiKey, by: str | User) -> None:
+    replaces = {"replaces": row.rotated_from.prefix} if row.rotated_from else {}
     ledger.record(
         EventName.KEY_CREATED,
-        actor=by if isinstance(by, str) else by.get_username(),
+        actor=_name_of(by),
         key_prefix=row.prefix,
         metadata={
             "actor": row.actor,
@@ -66,45 +210,25 @@ def create_key(
             "cidrs": row.cidrs,
             "rate_tier": row.rate_tier,
             "expires_at": row.expires_at,
+            **replaces,
         },
     )
-    return row, new.text
 
 
-@transaction.atomic
-def revoke_key(prefix: str, *, by: str) -> bool:
-    """Revoke the key for ever; False if it was revoked already. ApiKey.DoesNotExist if unknown."""
-    row = ApiKey.objects.get(prefix=prefix)
-    now = local_now()
-    changed = ApiKey.objects.filter(pk=row.pk, revoked_at__isnull=True).update(revoked_at=now)
-    if changed:
-        ledger.record(
-            EventName.KEY_REVOKED, actor=by, key_prefix=prefix, metadata={"actor": row.actor}
-        )
-        transaction.on_commit(lambda: identity.forget(prefix))
-    return bool(changed)
+def _name_of(by: str | User) -> str:
+    return by if isinstance(by, str) else by.get_username()
 
 
-def service_account(actor: str) -> User:
-    """The account that owns a key when no person does; it can't sign in."""
-    name = f"service:{_named(actor)}"[:150]
-    account, created = get_user_model().objects.get_or_create(username=name)
-    if created:
-        account.set_unusable_password()
-        account.save(update_fields=["password"])
-    return account
-
-
-def _named(actor: str) -> str:
+def actor_name(actor: str) -> str:
     if not actor.strip() or len(actor) > 200 or not actor.isprintable():
         raise KeyRefused("actor: a printable name of at most 200 characters")
     return actor.strip()
 
 
-def _scopes(scopes: Sequence[str]) -> list[str]:
+def scope_words(scopes: Sequence[str]) -> list[str]:
     if not scopes:
         raise KeyRefused("scope: a key without any scope can do nothing; give at least one")
-    if wrong := [scope for scope in scopes if not scope or any(c.isspace() for c in scope)]:
+    if wrong := [scope for scope in scopes if not scope.isprintable() or scope.split() != [scope]]:
         raise KeyRefused(f"scope: {wrong[0]!r} is not a word")
     return list(dict.fromkeys(scopes))
 
@@ -123,7 +247,7 @@ def _tier(tier: str) -> str:
         raise KeyRefused(f"rate_tier: {error}") from None
 
 
-def _allowed(lifetime: timedelta | None) -> timedelta:
+def allowed_lifetime(lifetime: timedelta | None) -> timedelta:
     longest: timedelta = settings.RAMPART_MAX_KEY_LIFETIME
     chosen = min(DEFAULT_LIFETIME, longest) if lifetime is None else lifetime
     if chosen > longest:
@@ -131,8 +255,3 @@ def _allowed(lifetime: timedelta | None) -> timedelta:
     if chosen < timedelta(0):
         raise KeyRefused("expires: a lifetime can't be below zero")
     return chosen
-
-
-def expires_soon(row: ApiKey, now: datetime) -> bool:
-    """Whether the key runs out within two weeks."""
-    return row.expires_at is not None and now < row.expires_at < now + timedelta(days=14)

@@ -10,6 +10,9 @@ from django.db.models import Q
 
 from audit.models import local_now
 
+ONE_LIVE_SUCCESSOR = "one_live_successor_per_key"
+ONE_ROW_PER_SUBJECT = "one_row_per_subject"
+
 
 class Tool(models.Model):
     """A tool that code has defined at some time; the switch that operators hold."""
@@ -76,7 +79,12 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class ApiKey(models.Model):
-    """A service's credential. Only a digest of it is kept; its visible start finds the row."""
+    """A service as we know it: by a key, or by what an issuer's tokens call it.
+
+    Of a key only a digest is kept; its visible start finds the row. A caller that comes with
+    tokens or through a trusted proxy has a row too, without a digest, so that it can be revoked
+    and its calls have a lineage; what it may do is in each token.
+    """
 
     prefix = models.CharField(max_length=32, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
@@ -108,6 +116,39 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    rotated_from = models.ForeignKey(
+        "self",
+        null=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="successors",
+        help_text="The key that this one replaces.",
+    )
+    must_rotate = models.BooleanField(
+        default=False, editable=False, help_text="Its secret was made elsewhere: replace it soon."
+    )
+    imported_id = models.CharField(
+        max_length=200,
+        null=True,
+        unique=True,
+        editable=False,
+        help_text="The name under which another system knew it.",
+    )
+    slow_hash = models.CharField(
+        max_length=300,
+        blank=True,
+        editable=False,
+        help_text="What the other system kept of it, until its first use here.",
+    )
+    issuer = models.CharField(
+        max_length=400,
+        blank=True,
+        editable=False,
+        help_text="Who vouches for this caller's tokens; empty for a key.",
+    )
+    subject = models.CharField(
+        max_length=255, blank=True, editable=False, help_text="Its name with that issuer."
+    )
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -115,9 +156,35 @@ class ApiKey(models.Model):
         verbose_name = "API key"
         ordering = ["-created_at"]
         permissions = [("rotate_apikey", "Can rotate API keys")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["rotated_from"],
+                condition=Q(revoked_at__isnull=True),
+                name=ONE_LIVE_SUCCESSOR,
+            ),
+            models.UniqueConstraint(
+                fields=["issuer", "subject", "actor"],
+                condition=~Q(issuer=""),
+                name=ONE_ROW_PER_SUBJECT,
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["digest"],
+                condition=Q(imported_id__isnull=False),
+                name="imported_keys_by_digest",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.prefix} ({self.actor})"
+
+    @property
+    def people_behind(self) -> set[int | None]:
+        """Who never decides its calls: the owner, the maker, and whose token it was."""
+        links = FederatedIdentity.objects.filter(issuer=self.issuer, subject=self.subject)
+        linked = links.values_list("user_id", flat=True) if self.issuer else []
+        return {self.owner_id, self.created_by_id, *linked}
 
     def describe(self) -> dict[str, Any]:
         """What the commands print of a key; never the secret."""
@@ -133,7 +200,32 @@ class ApiKey(models.Model):
             "expires_at": self.expires_at,
             "revoked_at": self.revoked_at,
             "last_used_at": self.last_used_at,
+            "must_rotate": self.must_rotate,
         }
+
+
+class FederatedIdentity(models.Model):
+    """A person's name with an OpenID provider, linked to a user by an earlier sign-in."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="federated_identities"
+    )
+    issuer = models.CharField(max_length=400)
+    subject = models.CharField(max_length=255)
+    linked_at = models.DateTimeField(default=local_now, editable=False)
+    last_sign_in_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "linked identity"
+        verbose_name_plural = "linked identities"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["issuer", "subject"], name="one_user_per_federated_identity"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.issuer}"
 
 
 class RateWindow(models.Model):

@@ -1,8 +1,9 @@
 """The JSON of the tools' API, as the schema describes it."""
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from audit.shapes import Shape
 from tools.conditions import Operator
@@ -112,3 +113,39 @@ class McpToolList(Shape):
     """The tools that the requester may call, in MCP's words."""
 
     tools: list[McpTool]
+
+
+class OwnKey(Shape):
+    """A key as its holder may know it."""
+
+    prefix: str
+    actor: str
+    owner: str
+    scopes: list[str]
+    tools: list[str]
+    """Only these; empty: all in scope."""
+    cidrs: list[str]
+    """Only from these networks; empty: from anywhere."""
+    rate_tier: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    must_rotate: bool
+
+
+class NewKey(Shape):
+    """A key just made; `key` is shown this once."""
+
+    prefix: str
+    key: str
+    actor: str
+    scopes: list[str]
+    expires_at: datetime
+
+
+class RotationBody(BaseModel):
+    """`POST /key/rotate`."""
+
+    overlap: Annotated[str, Field(pattern=r"^\d{1,6}[dhms]$")] | None = None
+    """How long the presented key goes on working: `24h`, `30m`, `0d`; a day if nothing is said."""

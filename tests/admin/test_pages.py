@@ -19,7 +19,7 @@ from audit.models import Event
 from rampart.site import RampartAdminSite
 from tests.admin.conftest import browser
 from tests.conftest import Agent, held, work
-from tools.models import ApiKey, EmergencyStop, Tool
+from tools.models import ApiKey, EmergencyStop, FederatedIdentity, Tool
 
 WINDOWS = (Approval, Invocation, Event)
 DECIDING = ("approve", "reject")
@@ -39,6 +39,9 @@ def rows(agent: Agent, trace: Path, reviewer: User, stranger: User) -> dict[type
         Tool: Tool.objects.get(name="guarded_trace"),
         EmergencyStop: EmergencyStop.objects.create(reason="drill", engaged_by="test"),
         User: stranger,
+        FederatedIdentity: FederatedIdentity.objects.create(
+            user=stranger, issuer="https://login.example", subject="stranger-1"
+        ),
         Group: Group.objects.create(name="Team"),
     }
 

@@ -92,6 +92,13 @@ class Range:
         return config
 
 
+SCOPES = (
+    "audit.read_all",
+    *(f"{family}.*" for family in ("orders", "refunds", "accounts", "reports")),
+)
+"""All but `key.rotate`: the fuzzer would end its own key."""
+
+
 @contextlib.contextmanager
 def shooting_range() -> Iterator[Range]:
     """A deployment on PostgreSQL and Redis, with a key, a reviewer and calls that are held."""
@@ -100,10 +107,11 @@ def shooting_range() -> Iterator[Range]:
         servers.redis_server() as (_, redis),
         running(
             DATABASE_URL=database, REDIS_URL=redis, RAMPART_TOOL_MODULES="tools.examples.demo",
-            RAMPART_SYNC_WAIT_SECONDS="1",
+            RAMPART_SYNC_WAIT_SECONDS="1", RAMPART_REFUSALS_PER_MINUTE="1000000",
+            RAMPART_GUESSES_PER_MINUTE="100000",
         ) as stack,
     ):  # fmt: skip
-        key = stack.new_key("fuzzer")
+        key = stack.new_key("fuzzer", SCOPES)
         browser = stack.signed_in("rosa", stack.new_person("rosa", *REVIEWER))
         cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
         session = {"Cookie": cookies, "X-CSRFToken": browser.cookies["csrftoken"]}

@@ -20,10 +20,11 @@ from audit.events import EventName
 from audit.models import Event, local_now
 from rampart.management.base import Exit
 from tests.audit.conftest import run_sql, the_ledger_open
-from tests.conftest import Agent, held
+from tests.conftest import Agent, MakeAgent, held
 from tests.processes import Deployment
 from tests.tools.conftest import Bench
 from tools import identity, keys, require_approval, tool
+from tools.key_cabinet import rotate_key
 from tools.models import ApiKey, Tool, ToolVersion
 
 A_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -106,10 +107,32 @@ def test_create_key_refuses_what_cannot_be(options: list[str], code: int, says: 
 @pytest.mark.django_db
 def test_revoke_key_takes_a_key_back_and_tells_who_did(agent: Agent) -> None:
     out, err, code = run("revoke_key", agent.row.prefix)
-    assert (out, err, code) == ("", "revoked\n", 0)
-    assert run("revoke_key", agent.row.prefix) == ("", "it was revoked already\n", 0)
+    prefix = agent.row.prefix
+    assert (out, err, code) == ("", f"{prefix} revoked\n", 0)
+    assert run("revoke_key", prefix) == ("", f"{prefix} was revoked already\n", 0)
     event = Event.objects.get(event=EventName.KEY_REVOKED)
     assert event.actor.startswith("command:") and event.key_prefix == agent.row.prefix
+
+
+@pytest.mark.feature("I2", "I3")
+@pytest.mark.django_db
+def test_revoke_key_takes_a_callers_other_keys_back_too(make_agent: MakeAgent) -> None:
+    agent, other = make_agent("leaky"), make_agent("other")
+    successor, _ = rotate_key(agent.row.prefix, by="test")
+    _, err, code = run("revoke_key", agent.row.prefix, "--lineage", "--reason", "it leaked")
+    assert code == 0 and agent.row.prefix in err and successor.prefix in err
+    usable = ApiKey.objects.usable(local_now())
+    assert list(usable) == [other.row]
+    told = Event.objects.filter(event=EventName.KEY_REVOKED)
+    assert [line.metadata["reason"] for line in told] == ["it leaked"] * 2
+
+
+@pytest.mark.feature("I2")
+@pytest.mark.django_db
+def test_of_several_keys_with_an_unknown_one_none_is_revoked(agent: Agent) -> None:
+    out = run("revoke_key", agent.row.prefix, "rmp_aaaaaaaaaa")
+    assert out[2] == Exit.NOT_FOUND and "nothing was revoked" in out[1]
+    assert ApiKey.objects.usable(local_now()).count() == 1
 
 
 @pytest.mark.feature("E33", "T27")
@@ -124,7 +147,7 @@ def test_list_keys_prints_a_bare_array(agent: Agent) -> None:
     (key,) = data("list_keys")
     assert set(key) == {
         "prefix", "actor", "owner", "scopes", "tools", "cidrs", "rate_tier", "created_at",
-        "expires_at", "revoked_at", "last_used_at",
+        "expires_at", "revoked_at", "last_used_at", "must_rotate",
     }  # fmt: skip
     assert (key["prefix"], key["actor"], key["owner"]) == (agent.row.prefix, "agent", "owner")
     assert A_TIME.fullmatch(key["expires_at"]) and key["revoked_at"] is None

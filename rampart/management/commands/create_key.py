@@ -1,19 +1,18 @@
 """`create_key`: hand out an API key; its text is printed once and kept nowhere."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.management.base import CommandParser
 
-from rampart.management.base import Exit, JsonCommand, operator
-from tools.durations import parse_duration
+from rampart.management.base import Exit, operator
+from rampart.management.new_keys import NewKeyCommand
 from tools.errors import KeyRefused
 from tools.key_cabinet import create_key
 
 
-class Command(JsonCommand):
+class Command(NewKeyCommand):
     help = "Create an API key for a service and print it, once."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,24 +34,12 @@ class Command(JsonCommand):
                 tools=options["tools"],
                 cidrs=options["cidrs"],
                 rate_tier=options["rate_tier"],
-                lifetime=self._lifetime(options["expires"]),
+                lifetime=self.duration("--expires", options["expires"]),
                 by=operator(),
             )
         except KeyRefused as error:
             raise self.fail(str(error), Exit.USAGE) from None
-        document = {
-            "prefix": row.prefix,
-            "key": text,
-            "actor": row.actor,
-            "scopes": row.scopes,
-            "expires_at": row.expires_at,
-        }
-        if options["json"]:
-            self.print_json(document)
-            return
-        self.stdout.write(text)
-        self.stderr.write(f"{row.prefix} for {row.actor}, until {row.expires_at:%Y-%m-%d}. "
-                          "It is not shown again.")  # fmt: skip
+        self.show_once(row, text, options["json"])
 
     def _owner(self, name: str | None) -> User | None:
         if name is None:
@@ -61,9 +48,3 @@ class Command(JsonCommand):
         if owner is None:
             raise self.fail(f"no user is called {name!r}", Exit.NOT_FOUND)
         return owner
-
-    def _lifetime(self, text: str | None) -> timedelta | None:
-        try:
-            return None if text is None else parse_duration(text)
-        except ValueError as error:
-            raise self.fail(f"--expires: {error}", Exit.USAGE) from None

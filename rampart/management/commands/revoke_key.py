@@ -1,23 +1,31 @@
-"""`revoke_key`: take a key back, for ever."""
+"""`revoke_key`: take keys back, for ever."""
 
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from rampart.management.base import Exit, RampartCommand, operator
-from tools.key_cabinet import revoke_key
+from tools.key_cabinet import revoke_keys
 from tools.models import ApiKey
 
 
 class Command(RampartCommand):
-    help = "Revoke an API key, for ever; it stops working within a second everywhere."
+    help = "Revoke API keys, for ever; they stop working within a second everywhere."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("prefix", help="the visible start of the key")
+        parser.add_argument("prefix", nargs="+", help="a key's visible start")
+        parser.add_argument("--lineage", action="store_true", help="and all keys of these callers")
+        parser.add_argument("--reason", default="", help="for the ledger")
 
     def handle(self, **options: Any) -> None:
         try:
-            revoked = revoke_key(options["prefix"], by=operator())
+            revoked = revoke_keys(
+                options["prefix"],
+                with_lineage=options["lineage"],
+                by=operator(),
+                reason=options["reason"],
+            )
         except ApiKey.DoesNotExist:
-            raise self.fail("no key has this prefix", Exit.NOT_FOUND) from None
-        self.stderr.write("revoked" if revoked else "it was revoked already")
+            raise self.fail("no key has this prefix; nothing was revoked", Exit.NOT_FOUND) from None
+        for prefix, changed in revoked.items():
+            self.talk(f"{prefix} " + ("revoked" if changed else "was revoked already"))

@@ -1,0 +1,42 @@
+"""JSON that all readers would read alike, or none of it."""
+
+import json
+import math
+from typing import NoReturn
+
+
+def json_object(data: bytes) -> dict[str, object]:
+    """The JSON object in UTF-8 that this is, else ValueError.
+
+    A name that comes twice, NaN, infinities and numbers too large for a float are refused.
+    """
+    try:
+        value = json.loads(
+            data.decode(),
+            parse_constant=_refuse,
+            parse_float=_finite,
+            object_pairs_hook=_each_name_once,
+        )
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _each_name_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name comes twice")
+    return members
