@@ -58,7 +58,8 @@ def test_twenty_at_once_with_one_idempotency_key_run_it_once(
 @pytest.mark.feature("P4", "T9")
 def test_forty_at_once_on_a_limit_of_ten_pass_exactly_ten(agent: Agent) -> None:
     codes = Counter(at_once(40, lambda _: agent.invoke("ten_an_hour").status_code))
-    assert codes == {200: 10, 429: 30}
+    passed = codes[200] + codes[202]  # Where all places are taken, a call goes to the workers.
+    assert (passed, codes[429]) == (10, 30)
 
 
 @pytest.mark.feature("P4", "T9")
