@@ -11,7 +11,7 @@ from typing import TypeVar
 from approvals import dispatch, transitions, waiting
 from approvals.errors import StaleTransition
 from approvals.models import Approval, Invocation
-from tools import registry
+from tools import rate_limits, registry
 from tools.errors import UnknownTool
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ def upkeep() -> None:
     send_unsent(moment)
     settle_lost(moment)
     transitions.drop_keepsakes(moment)
+    rate_limits.forget_old(moment)
 
 
 def expire_due(moment: datetime) -> int:

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from rampart.oidc import checks as oidc_checks  # noqa: F401 - loading them registers them
+from tools import trusted_headers
 
 SERIALIZERS = ("CELERY_TASK_SERIALIZER", "CELERY_RESULT_SERIALIZER", "CELERY_EVENT_SERIALIZER")
 ACCEPTS = ("CELERY_ACCEPT_CONTENT", "CELERY_RESULT_ACCEPT_CONTENT")
@@ -33,23 +34,24 @@ def messages_are_json(**kwargs: Any) -> list[CheckMessage]:
 @register()
 def whoever_vouches_is_named(**kwargs: Any) -> list[CheckMessage]:
     """rampart.E002, rampart.W001: callers are who a proxy says they are."""
-    if not settings.RAMPART_TRUSTED_HEADERS:
+    if settings.RAMPART_TRUSTED_HEADERS == trusted_headers.OFF:
         return []
     proxies = settings.RAMPART_TRUSTED_PROXIES
     if not proxies or any(network.prefixlen == 0 for network in proxies):
         return [
             Error(
-                "RAMPART_TRUSTED_HEADERS is on, but RAMPART_TRUSTED_PROXIES names nobody or all",
+                "RAMPART_TRUSTED_HEADERS is set, but RAMPART_TRUSTED_PROXIES names nobody or all",
                 hint="name the addresses of the proxies that prove who calls",
                 id="rampart.E002",
             )
         ]
     names = ", ".join(map(str, proxies))
+    actor, scopes = trusted_headers.FAMILIES[settings.RAMPART_TRUSTED_HEADERS]
     return [
         Warning(
             f"whoever calls from {names} says who is calling, and with which scopes",
-            hint="these proxies must set X-Rampart-Actor and X-Rampart-Scopes themselves, and drop"
-            " both from what they receive, also when written with underscores",
+            hint=f"these proxies must set {actor} and {scopes} themselves, and drop both from what"
+            " they receive, also when written with underscores",
             id="rampart.W001",
         )
     ]

@@ -21,7 +21,7 @@ from audit.shapes import Shape
 from rampart.operations import OPERATIONS, Answer, Examples, Operation
 from rampart.problems import CODES, MEDIA_TYPE
 from tools.credentials import KEY_HEADERS
-from tools.trusted_headers import ACTOR, SCOPES
+from tools.trusted_headers import FAMILIES
 
 BASE = "/api/v1"
 JSON = "application/json"
@@ -167,8 +167,8 @@ class ProxyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
         return {
-            "type": "apiKey", "in": "header", "name": ACTOR[0],
-            "description": f"From a trusted proxy alone, beside {SCOPES[0]}.",
+            "type": "apiKey", "in": "header", "name": FAMILIES["rampart"][0],
+            "description": f"From a trusted proxy alone, beside {FAMILIES['rampart'][1]}.",
         }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from prometheus_client import Counter
 
 from audit import ledger
 from audit.events import EventName
-from tools import guessing
+from tools import guessing, keys
 from tools.authentication import client_address
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def _tell(
     request: HttpRequest, event: EventName, code: str, prefix: str, address: str, fault: str
 ) -> None:
     """The refusal stands even if it can't be recorded."""
-    metadata = {"address": address, "path": request.path[:200]} | (
+    metadata = {"address": address, "path": keys.without_keys(request.path)[:200]} | (
         {"fault": fault} if fault else {}
     )
     try:

@@ -41,7 +41,9 @@ if _public.hostname:
     ALLOWED_HOSTS.append(_public.hostname)
     CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 RAMPART_TRUSTED_PROXIES = _config.networks("RAMPART_TRUSTED_PROXIES")
-RAMPART_TRUSTED_HEADERS = _config.flag("RAMPART_TRUSTED_HEADERS")
+RAMPART_TRUSTED_HEADERS = _config.choice(
+    "RAMPART_TRUSTED_HEADERS", "off", ("off", "rampart", "toolrampart")
+)
 RAMPART_METRICS_ALLOW = _config.networks("RAMPART_METRICS_ALLOW", "127.0.0.0/8,::1/128")
 
 # Secrets.

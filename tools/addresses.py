@@ -15,6 +15,7 @@ def is_within(address: str, networks: Iterable[Network]) -> bool:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed  # Of a socket for both.
     return any(parsed in network for network in networks)
 
 

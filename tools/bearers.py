@@ -47,5 +47,5 @@ def _is_signed(text: str) -> bool:
 
 def _imported(given: Presented, address: str) -> Caller | None:
     asked = identity.ask()
-    row = imported_keys.find(given.text, given.key_id)
+    row = imported_keys.find(given.text, given.key_id, address)
     return None if row is None else identity.admit(Caller.of(row), given.text, address, asked)

@@ -66,7 +66,8 @@ def tokens_are_for_us_alone(**kwargs: Any) -> list[CheckMessage]:
         or settings.RAMPART_JWT_JWKS_FILE
     )
     open_to: list[str] = []
-    if signed and not settings.RAMPART_JWT_ISSUER:
+    beside_people = bool(settings.OIDC_RP_CLIENT_ID and settings.RAMPART_INTROSPECTION_URL)
+    if (signed or beside_people) and not settings.RAMPART_JWT_ISSUER:
         open_to.append("RAMPART_JWT_ISSUER")
     if (signed or settings.RAMPART_INTROSPECTION_URL) and not settings.RAMPART_JWT_AUDIENCE:
         open_to.append("RAMPART_JWT_AUDIENCE")

@@ -42,8 +42,20 @@ def is_first_told(address: str) -> bool:
         return False
 
 
+def may_try_slowly(address: str) -> bool:
+    """Whether the address may make us compute another slow hash; not if that can't be counted."""
+    tries = Bucket(_limit(settings.RAMPART_GUESSES_PER_MINUTE), f"slow:{_place(address)}")
+    try:
+        return rate_limits.count([tries]).exceeded is None
+    except LimiterUnavailable:
+        return False
+
+
 def _buckets(code: str, place: str, prefix: str) -> list[Bucket]:
-    buckets = [Bucket(_limit(settings.RAMPART_REFUSALS_PER_MINUTE), f"refused:address:{place}")]
+    refusals = _limit(settings.RAMPART_REFUSALS_PER_MINUTE)
+    if prefix and code not in GUESSES:  # The secret was right: nobody else can fill this.
+        return [Bucket(refusals, f"refused:key:{prefix}")]
+    buckets = [Bucket(refusals, f"refused:address:{place}")]
     if code in GUESSES:
         guesses = _limit(settings.RAMPART_GUESSES_PER_MINUTE)
         buckets.append(Bucket(guesses, f"guess:address:{place}"))

@@ -40,7 +40,7 @@ class Caller:
 
     key_id: int
     prefix: str
-    digest: str
+    digest: str = field(repr=False)
     lineage: UUID
     actor: str
     owner_id: int

@@ -22,7 +22,7 @@ from django.db.models.lookups import Exact
 from audit import ledger
 from audit.events import EventName
 from audit.models import local_now
-from tools import keys
+from tools import guessing, keys
 from tools.errors import KeyRefused
 from tools.models import ApiKey, ApiKeyQuerySet
 
@@ -78,14 +78,14 @@ class SlowHash:
         return hmac.compare_digest(made, self.digest)
 
 
-def find(text: str, key_id: str = "") -> ApiKey | None:
+def find(text: str, key_id: str = "", address: str = "") -> ApiKey | None:
     """The imported key whose text this is, be it usable or not; `key_id` is needed once.
 
     One query on `imported_keys_by_digest`, and where a key is named, one more on the same index:
     what waits for its first use has no digest. TooManyFirstUses asks for another try.
     """
     digest = keys.digest_of(text)
-    return _used(digest) or _first_used(text, digest, key_id)
+    return _used(digest) or _first_used(text, digest, key_id, address)
 
 
 def _imported() -> ApiKeyQuerySet:
@@ -96,13 +96,15 @@ def _used(digest: str) -> ApiKey | None:
     return _imported().filter(digest=digest).first()
 
 
-def _first_used(text: str, digest: str, key_id: str) -> ApiKey | None:
+def _first_used(text: str, digest: str, key_id: str, address: str) -> ApiKey | None:
     """The key that is named, if it waits for its first use and this is that."""
     if len(text) < SHORTEST_SECRET or not KEY_ID.fullmatch(key_id):
         return None
     row = _waiting(key_id)
     if row is None:
         return None
+    if not guessing.may_try_slowly(address):
+        raise TooManyFirstUses
     with _turn():
         if used := _used(digest):  # By another caller, while this one waited for its turn.
             return used

@@ -68,20 +68,26 @@ def rotate_key(
     overlap: timedelta = DEFAULT_OVERLAP,
     lifetime: timedelta | None = None,
     by: str | User,
+    by_holder: bool = False,
 ) -> tuple[ApiKey, str]:
     """Replace a key by another of the same caller; returns the new row and its text, shown once.
 
     The old key works until the overlap ends, and never longer than it would have. Rotated again
     before its successor was used, as after a lost answer, it gets another successor and the unused
     one is revoked. Without a lifetime the new key lives as long as the old one was made to.
+    Asked for by its holder, the key must be usable still: whoever was let in may have waited here.
     Raises KeyRefused for a revoked key, one that was replaced and whose successor is in use, and a
     lifetime that can't be; ApiKey.DoesNotExist for an unknown one.
     """
-    old = ApiKey.objects.select_for_update().get(prefix=prefix)
+    (old,) = _held([prefix])
     now = local_now()
+    if by_holder and not ApiKey.objects.usable(now).filter(pk=old.pk).exists():
+        raise KeyRefused("its time is over")
     unused = _rotatable(old)
     if unused is not None:
-        _revoke(unused, now, by=_name_of(by), why="replaced_unused")
+        _revoke_unused(unused, now, by=_name_of(by))
+    if lifetime is None:
+        lifetime = _lifetime_of(unused or old, at_most_the_longest=by_holder)
     new = keys.new_key()
     row = ApiKey(
         prefix=new.prefix,
@@ -96,8 +102,7 @@ def rotate_key(
         cidrs=old.cidrs,
         rate_tier=old.rate_tier,
         created_at=now,
-        expires_at=now
-        + allowed_lifetime(_lifetime_of(unused or old) if lifetime is None else lifetime),
+        expires_at=now + allowed_lifetime(lifetime),
     )
     row.save(force_insert=True)
     ends = now + overlap if old.expires_at is None else min(old.expires_at, now + overlap)
@@ -119,7 +124,8 @@ def revoke_key(prefix: str, *, by: str, reason: str = "") -> bool:
 
     The reason, in a person's words, goes into the ledger.
     """
-    return _revoke(ApiKey.objects.get(prefix=prefix), local_now(), by=by, told=reason)
+    (row,) = _held([prefix])
+    return _revoke(row, local_now(), by=by, told=reason)
 
 
 @transaction.atomic
@@ -130,7 +136,7 @@ def revoke_keys(
 
     ApiKey.DoesNotExist if one is unknown.
     """
-    rows = [ApiKey.objects.get(prefix=prefix) for prefix in prefixes]
+    rows = _held(prefixes)
     if with_lineage:
         lineages = {row.lineage for row in rows}
         rows = list(ApiKey.objects.filter(lineage__in=lineages).order_by("pk"))
@@ -152,6 +158,25 @@ def _revoke(row: ApiKey, now: datetime, *, by: str, why: str = "", told: str = "
     return bool(changed)
 
 
+def _held(prefixes: Sequence[str]) -> list[ApiKey]:
+    """The keys, read while nobody else can rotate or revoke a key of the same callers.
+
+    A caller's first key stands for the caller: whoever has locked its row sees all its keys.
+    """
+    lineages = [ApiKey.objects.get(prefix=prefix).lineage for prefix in prefixes]
+    firsts = ApiKey.objects.filter(lineage__in=lineages, rotated_from=None).order_by("pk")
+    list(firsts.select_for_update())
+    return [ApiKey.objects.get(prefix=prefix) for prefix in prefixes]
+
+
+def _revoke_unused(row: ApiKey, now: datetime, *, by: str) -> None:
+    """KeyRefused if somebody has begun to use it meanwhile."""
+    unused = ApiKey.objects.select_for_update().filter(pk=row.pk, last_used_at__isnull=True)
+    if unused.first() is None:
+        raise KeyRefused(f"it was replaced by {row.prefix}, which is in use: rotate that one")
+    _revoke(row, now, by=by, why="replaced_unused")
+
+
 def _rotatable(old: ApiKey) -> ApiKey | None:
     """Its successor that nobody has used yet, if there is one; KeyRefused if it may not rotate."""
     if old.issuer:
@@ -168,11 +193,13 @@ def _successor(key: ApiKey) -> ApiKey | None:
     return key.successors.filter(revoked_at__isnull=True).first()
 
 
-def _lifetime_of(row: ApiKey) -> timedelta | None:
+def _lifetime_of(row: ApiKey, *, at_most_the_longest: bool) -> timedelta | None:
     """How long the key was made to live; None where its successor gets the usual time."""
     if row.expires_at is None or row.must_rotate or row.expires_at <= row.created_at:
         return None
-    return row.expires_at - row.created_at
+    made_for = row.expires_at - row.created_at
+    longest: timedelta = settings.RAMPART_MAX_KEY_LIFETIME
+    return min(made_for, longest) if at_most_the_longest else made_for
 
 
 def new_key_document(row: ApiKey, text: str) -> dict[str, Any]:

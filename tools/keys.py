@@ -43,6 +43,11 @@ def prefix_of(text: str) -> str | None:
     return match[1] if match else None
 
 
+def without_keys(text: str) -> str:
+    """The text without the secrets of keys that somebody has put into it."""
+    return KEY.sub(r"\1_…", text)
+
+
 def digest_of(text: str) -> str:
     """SHA-256 of the whole key, as hex."""
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()

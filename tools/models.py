@@ -11,6 +11,8 @@ from django.db.models import Q
 from audit.models import local_now
 
 ONE_LIVE_SUCCESSOR = "one_live_successor_per_key"
+UNNAMED_ISSUER = "urn:rampart:unnamed-issuer"
+"""Who gave out a token that does not say, where no issuer is configured."""
 ONE_ROW_PER_SUBJECT = "one_row_per_subject"
 
 
@@ -182,7 +184,9 @@ class ApiKey(models.Model):
     @property
     def people_behind(self) -> set[int | None]:
         """Who never decides its calls: the owner, the maker, and whose token it was."""
-        links = FederatedIdentity.objects.filter(issuer=self.issuer, subject=self.subject)
+        links = FederatedIdentity.objects.filter(subject=self.subject)
+        if self.issuer != UNNAMED_ISSUER:
+            links = links.filter(issuer=self.issuer)
         linked = links.values_list("user_id", flat=True) if self.issuer else []
         return {self.owner_id, self.created_by_id, *linked}
 

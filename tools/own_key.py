@@ -50,7 +50,7 @@ class OwnKeyRotationView(APIView):
         if not _may_rotate(caller):
             raise PermissionDenied(f"this needs the scope {ROTATE}", code="scope_denied")
         try:
-            row, text = rotate_key(caller.prefix, overlap=overlap, by=caller.actor)
+            row, text = rotate_key(caller.prefix, overlap=overlap, by=caller.actor, by_holder=True)
         except KeyRefused as error:
             raise NotRotatable(str(error)) from None
         return Response(new_key_document(row, text), status=201)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -176,6 +176,8 @@ def _count_in_rows(buckets: Sequence[Bucket]) -> Found:
 
 
 def _count_locked(buckets: Sequence[Bucket]) -> Found:
+    if full := _full_already(buckets):
+        return full
     places = sorted({bucket.place for bucket in buckets})  # In one order: no two wait crosswise.
     RateWindow.objects.bulk_create(
         [RateWindow(bucket=place, expires_at=local_now()) for place in places],
@@ -195,6 +197,27 @@ def _count_locked(buckets: Sequence[Bucket]) -> Found:
             row.hits, row.expires_at = hits, local_now() + timedelta(seconds=bucket.limit.seconds)
             row.save(update_fields=["hits", "expires_at"])
     return passes, [
+        (len(hits), _room_in(hits, bucket.limit, now))
+        for bucket, hits in zip(buckets, recent, strict=True)
+    ]
+
+
+def forget_old(now: datetime) -> None:
+    """Drop what has stopped counting a day ago; later than that nobody can still be locking it."""
+    RateWindow.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()
+
+
+def _full_already(buckets: Sequence[Bucket]) -> Found | None:
+    """The answer, if one is full as it stands: then nothing is written and nobody waits."""
+    rows = RateWindow.objects.in_bulk([bucket.place for bucket in buckets])
+    now = time.time()
+    recent = [
+        _recent(rows[bucket.place], bucket.limit, now) if bucket.place in rows else []
+        for bucket in buckets
+    ]
+    if all(len(hits) < bucket.limit.count for bucket, hits in zip(buckets, recent, strict=True)):
+        return None
+    return False, [
         (len(hits), _room_in(hits, bucket.limit, now))
         for bucket, hits in zip(buckets, recent, strict=True)
     ]

@@ -1,6 +1,7 @@
 """Who may read the ledger over the API, and how one walks through it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.contrib.auth.models import User
 
 from audit.events import EventName
 from audit.models import Event, local_now
-from tests.conftest import Agent, MakeAgent, as_person
+from tests.conftest import Agent, MakeAgent, as_person, held
 
 pytestmark = pytest.mark.django_db
 
@@ -66,6 +67,20 @@ def test_audit_read_shows_the_keys_own_actor_and_nobody_else(make_agent: MakeAge
     reader.invoke("echo", value=2)
     assert {event["actor"] for event in reader.get("audit").json()["events"]} == {"ann"}
     assert reader.get("audit?actor=ben").json() == {"events": [], "next": None}
+
+
+@pytest.mark.feature("H4", "T20", "AP12")
+def test_a_key_that_bears_a_persons_name_does_not_read_that_persons_lines(
+    make_agent: MakeAgent, reviewer: User, trace: Path
+) -> None:
+    approval = held(make_agent("ben"), trace)
+    decide = f"/api/v1/approvals/{approval.pk}/reject"
+    as_person(reviewer).post(decide, {"note": "between us"}, format="json")
+    namesake = make_agent("reviewer", scopes=("audit.read", "kit.*"))
+    namesake.invoke("echo", value=1)
+    answer = namesake.get("audit")
+    assert {event["event"] for event in answer.json()["events"]} == {"invocation:finished"}
+    assert "between us" not in answer.content.decode()
 
 
 @pytest.mark.feature("H4")

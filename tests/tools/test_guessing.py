@@ -1,5 +1,6 @@
 """Guessing ends after twenty, for the guesser alone: a right key is let in, whoever guesses."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,12 +9,13 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from audit.events import EventName
-from audit.models import Event
+from audit.models import Event, local_now
 from rampart.refusals import REFUSED
 from tests.conftest import Agent, MakeAgent, at_once
 from tools import guessing, identity, keys, rate_limits
 from tools.errors import LimiterUnavailable
 from tools.key_cabinet import revoke_key
+from tools.models import RateWindow
 
 pytestmark = pytest.mark.django_db
 
@@ -171,3 +173,48 @@ def test_refusals_are_counted_for_the_operator(settings: Settings) -> None:
     guess(), guess(), guess()
     after = counted("invalid_credentials"), counted("locked_out")
     assert (after[0] - before[0], after[1] - before[1]) == (1, 2)
+
+
+@pytest.mark.feature("I10", "U1")
+def test_refusals_of_a_right_key_are_told_however_many_others_there_were(
+    agent: Agent, settings: Settings
+) -> None:
+    """Whoever has stolen a revoked key can't hide its use behind a noise of bad ones."""
+    settings.RAMPART_REFUSALS_PER_MINUTE = 3
+    revoke_key(agent.row.prefix, by="test")
+    for _ in range(5):
+        guess("127.0.0.1")
+    identity.forget_all()
+    assert codes(agent.get("tools")) == [(401, "key_revoked")]
+    line = Event.objects.newest_first()[0]
+    assert (line.event, line.reason) == (EventName.CREDENTIALS_REFUSED, "key_revoked")
+
+
+@pytest.mark.feature("I10")
+def test_whoever_is_turned_away_leaves_nothing_in_the_database(settings: Settings) -> None:
+    settings.REDIS_URL = ""
+    for _ in range(MOST):
+        guess()
+    guess()
+    before = RateWindow.objects.count()
+    for _ in range(5):
+        guess()
+    assert RateWindow.objects.count() == before
+
+
+def test_windows_that_ended_a_day_ago_are_dropped(settings: Settings) -> None:
+    settings.REDIS_URL = ""
+    guess()
+    kept = RateWindow.objects.count()
+    rate_limits.forget_old(local_now())
+    assert RateWindow.objects.count() == kept > 0
+    rate_limits.forget_old(local_now() + timedelta(days=1, minutes=2))
+    assert not RateWindow.objects.exists()
+
+
+@pytest.mark.feature("U4")
+def test_a_key_that_somebody_puts_into_an_address_is_not_recorded(agent: Agent) -> None:
+    APIClient().get(f"/api/v1/invocations/{agent.key}")
+    APIClient().get(f"/api/v1/tools/{agent.key}")
+    assert Event.objects.newest_first()[0].reason == "not_authenticated"
+    assert not any(agent.key[15:] in str(row) for row in Event.objects.values())

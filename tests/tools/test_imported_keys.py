@@ -18,6 +18,7 @@ from django.contrib.auth.models import User
 from django.db import OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest import MonkeyPatch
+from pytest_django import Settings
 
 from audit import ledger
 from audit.events import EventName
@@ -29,6 +30,8 @@ from tools import imported_keys, keys
 from tools.errors import KeyRefused
 from tools.imported_keys import SlowHash, TooManyFirstUses, find
 from tools.models import ApiKey
+
+HERE, ELSEWHERE = "203.0.113.7", "203.0.113.8"
 
 __all__ = ["their_folder"]
 
@@ -391,11 +394,25 @@ def test_a_flood_has_one_slow_hash_at_a_time_and_a_short_queue(
         until(lambda: at_work)
         for number in range(3, 20):
             with pytest.raises(TooManyFirstUses):
-                find(twenty[number], f"key-{number}")
+                find(twenty[number], f"key-{number}", HERE)
         go_on.set()
         assert all(one.result(30) for one in queue)
     assert most == [1]
-    assert find(twenty[3], "key-3")
+    assert find(twenty[3], "key-3", ELSEWHERE)
+
+
+@pytest.mark.feature("I10", "K4", "T12")
+def test_an_address_gets_so_many_slow_hashes_a_minute_and_others_are_not_kept_waiting(
+    twenty: list[str], slow_hashes: list[int], settings: Settings
+) -> None:
+    settings.RAMPART_GUESSES_PER_MINUTE = 2
+    for _ in range(2):
+        assert find("a-secret-of-nobody-at-all", "key-0", HERE) is None
+    with pytest.raises(TooManyFirstUses):
+        find(twenty[0], "key-0", HERE)
+    assert len(slow_hashes) == 2
+    assert find(twenty[0], "key-0", ELSEWHERE)
+    assert find(twenty[0], "key-0", HERE), "after its first use it needs none"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from jwt import PyJWS, PyJWTError
 
 from tools.identity import BadCredentials
+from tools.models import UNNAMED_ISSUER
 from tools.tokens.claims import Claims, incomplete, is_name, moment
 from tools.tokens.issuers import Issuer
 from tools.tokens.reading import Token
@@ -13,8 +14,6 @@ from tools.tokens.reading import Token
 LONGEST_ISSUER = 400
 OUR_OWN = "urn:rampart:"
 """How names begin under which Rampart itself vouches for callers: nobody's token may bear one."""
-UNNAMED = f"{OUR_OWN}unnamed-issuer"
-"""Who gave out a token that does not say, where no issuer is configured."""
 
 _jws = PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
 
@@ -70,7 +69,7 @@ def _must_be_now(values: Mapping[str, object], leeway: float) -> float | None:
 def _must_be_from(values: Mapping[str, object], issuer: Issuer) -> str:
     named = values.get("iss")
     if named is None:
-        return issuer.name or UNNAMED
+        return issuer.name or UNNAMED_ISSUER
     if not isinstance(named, str) or not is_name(named, LONGEST_ISSUER):
         raise incomplete("iss")
     if named.startswith(OUR_OWN) or (issuer.name and named != issuer.name):

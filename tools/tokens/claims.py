@@ -14,6 +14,11 @@ LONGEST_SUBJECT = 255
 LAST_MOMENT = 253_402_214_400
 """The last day of the year 9999. Beyond lie milliseconds taken for seconds, and "for ever"."""
 
+KIND_CLAIMS = ("token_type", "token_use", "token_usage", "typ")
+OTHER_KINDS = {"refresh", "refresh_token", "offline", "id", "id_token", "logout", "dpop"}
+"""What providers also sign, or call active, though nobody is let in by it."""
+LOGOUT_CLAIM = "events"
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -61,6 +66,13 @@ class Claims:
         if self.expires_at is None:
             return None
         return datetime.fromtimestamp(self.expires_at + self.leeway, timezone.utc)
+
+
+def is_for_access(values: Mapping[str, object]) -> bool:
+    """Whether these are not the claims of a token that says it is for something else."""
+    kinds = [values.get(claim) for claim in KIND_CLAIMS]
+    others = any(isinstance(kind, str) and kind.casefold() in OTHER_KINDS for kind in kinds)
+    return not others and LOGOUT_CLAIM not in values
 
 
 def moment(values: Mapping[str, object], claim: str) -> float | None:

@@ -11,7 +11,7 @@ from tools.identity import BadCredentials, Caller
 from tools.keys import LONGEST_CREDENTIAL
 from tools.tokens import people, subjects
 from tools.tokens.checking import claims_of
-from tools.tokens.claims import Service
+from tools.tokens.claims import Service, is_for_access
 from tools.tokens.reading import Token, read
 from tools.tokens.trust import Trusted, trusted
 
@@ -44,6 +44,9 @@ def _proved(text: str, those: Trusted) -> Service | User:
 
 
 def _proved_by_signature(token: Token, those: Trusted) -> Service | User:
+    if not is_for_access(token.payload):
+        fault = "the token says that it is not one for access"
+        raise BadCredentials("malformed_credentials", fault=fault)
     if those.people and _is_a_persons(token, those):
         return people.person_for(claims_of(token, those.people))
     if those.services:

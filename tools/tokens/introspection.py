@@ -19,7 +19,7 @@ from requests.auth import HTTPBasicAuth
 from tools.identity import BadCredentials
 from tools.tokens import fetching
 from tools.tokens.checking import checked
-from tools.tokens.claims import Service
+from tools.tokens.claims import Service, is_for_access
 from tools.tokens.errors import IssuerUnavailable
 from tools.tokens.issuers import Issuer
 
@@ -30,9 +30,6 @@ SECONDS_GOOD = 60.0
 SECONDS_WITHOUT_END = 30.0
 """For a token whose provider does not say when it is over."""
 SECONDS_BAD = 10.0
-KIND_CLAIMS = ("token_type", "token_use", "token_usage", "typ")
-OTHER_KINDS = {"refresh", "refresh_token", "offline", "id", "id_token", "logout", "dpop"}
-"""Providers call these active as well; but no service is let in by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +134,7 @@ class Introspection:
         return answer
 
     def _judged(self, answer: Mapping[str, object]) -> _Verdict:
-        if answer["active"] is not True or not _is_for_access(answer):
+        if answer["active"] is not True or not is_for_access(answer):
             raise BadCredentials("token_inactive")
         claims = checked(answer, self.issuer)
         service = claims.service(self.issuer.actor_claim)
@@ -148,11 +145,6 @@ def _seconds_good(expires_at: float | None) -> float:
     if expires_at is None:
         return SECONDS_WITHOUT_END
     return min(SECONDS_GOOD, expires_at - time.time())
-
-
-def _is_for_access(answer: Mapping[str, object]) -> bool:
-    kinds = [answer.get(claim) for claim in KIND_CLAIMS]
-    return not any(isinstance(kind, str) and kind.casefold() in OTHER_KINDS for kind in kinds)
 
 
 def _awaited(asked: "Future[_Verdict]") -> _Verdict:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from audit import ledger
 from audit.events import EventName
@@ -24,15 +25,20 @@ def caller_for(service: Service) -> Caller:
 
     Whether it may still come is to be asked of the caller (`fault`): its row may be revoked.
     """
-    row = _row_of(service) or _enrolled(service)
-    ends = _earlier(row.expires_at, service.good_until)
-    return replace(Caller.of(row), scopes=service.scopes, expires_at=ends)
+    rows = list(_rows_of(service))
+    row = next((one for one in rows if one.actor == service.actor), None) or _enrolled(service)
+    return replace(
+        Caller.of(row),
+        scopes=service.scopes,
+        expires_at=_earlier(row.expires_at, service.good_until),
+        revoked_at=_earlier(*(one.revoked_at for one in rows)),
+    )
 
 
-def _row_of(service: Service) -> ApiKey | None:
+def _rows_of(service: Service) -> QuerySet[ApiKey]:
+    """The subject's, under whatever names it came: revoked under one, it is out under all."""
     rows = ApiKey.objects.select_related("owner")
-    same = {"issuer": service.issuer, "subject": service.subject, "actor": service.actor}
-    return rows.filter(**same).first()
+    return rows.filter(issuer=service.issuer, subject=service.subject)
 
 
 def _enrolled(service: Service) -> ApiKey:
@@ -41,7 +47,7 @@ def _enrolled(service: Service) -> ApiKey:
         with transaction.atomic():
             return _enrol(service)
     except IntegrityError:
-        if row := _row_of(service):
+        if row := _rows_of(service).filter(actor=service.actor).first():
             return row
         raise
 

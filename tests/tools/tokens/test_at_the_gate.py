@@ -15,7 +15,7 @@ from audit.events import EventName
 from audit.models import Event
 from tests.conftest import Agent, as_person, effects, held, work
 from tests.tools.tokens.conftest import Trust
-from tests.tools.tokens.provider import AUDIENCE, ISSUER, Provider, jwk_of, token
+from tests.tools.tokens.provider import AUDIENCE, ISSUER, Provider, jwk_of, running, token
 from tools import identity
 from tools.key_cabinet import revoke_key
 from tools.models import ApiKey, FederatedIdentity
@@ -94,6 +94,27 @@ def test_a_revoked_service_is_out_whatever_its_issuer_says(services: Provider) -
     identity.forget_all()
     assert code(ask(text)) == (401, "key_revoked")
     assert code(ask(token(jti="another"))) == (401, "key_revoked")
+
+
+@pytest.mark.feature("I6", "I2")
+def test_a_revoked_service_does_not_come_back_under_another_name(
+    services: Provider, trusting: Trust
+) -> None:
+    trusting.settings.RAMPART_JWT_ACTOR_CLAIM = "client_id"
+    assert ask(token(client_id="one")).status_code == 200
+    revoke_key(ApiKey.objects.get().prefix, by="test")
+    identity.forget_all()
+    assert code(ask(token(client_id="other"))) == (401, "key_revoked")
+
+
+@pytest.mark.feature("I6")
+@pytest.mark.parametrize(
+    "other", [{"typ": "ID"}, {"token_use": "id"}, {"typ": "Refresh"}, {"events": {}}], ids=str
+)
+def test_what_is_signed_for_another_end_is_no_token_for_access(
+    services: Provider, other: dict[str, Any]
+) -> None:
+    assert code(ask(token(**other))) == (401, "malformed_credentials")
 
 
 @pytest.mark.feature("I6", "I5", "T22")
@@ -286,6 +307,20 @@ def test_who_called_as_a_service_does_not_decide_as_a_person(
     assert code(post(text, f"approvals/{approval}/approve", {})) == (403, "self_approval")
     page = as_person(reviewer).post(f"/api/v1/approvals/{approval}/approve", {}, format="json")
     assert code(page) == (403, "self_approval")
+
+
+@pytest.mark.feature("I8", "AP6")
+def test_nor_does_who_called_with_an_opaque_token_of_nobody_in_particular(
+    people: Provider, trusting: Trust, tools_synced: None, reviewer: User, trace: Path
+) -> None:
+    """Its provider does not say who it is, and no issuer is configured."""
+    with running() as provider:
+        trusting.introspection(provider.url)
+        provider.says(active=True, sub="reviewer", scope="kit.*")
+        body = {"arguments": {"path": str(trace)}}
+        answer = post("an-opaque-token", "tools/guarded_trace/invoke", body)
+    path = f"approvals/{answer.json()['approval_id']}/approve"
+    assert code(post(linked(reviewer), path, {})) == (403, "self_approval")
 
 
 @pytest.mark.feature("I8")
