@@ -21,6 +21,12 @@ def pair() -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture(scope="module")
+def bearer_key(pair: Stack) -> bytes:
+    """A key of it."""
+    return pair.new_key("wired").encode()
+
+
 def answers_of_both(stack: Stack, key: str) -> list[int]:
     """Statuses over many fresh connections, which the kernel shares out between the processes."""
     headers = {"Authorization": f"Bearer {key}", "Connection": "close"}
@@ -66,6 +72,18 @@ def on_the_wire(stack: Stack, *lines: bytes) -> tuple[int, dict[str, str]]:
         answer = b"".join(iter(lambda: wire.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split(b" ")[1]), json.loads(body)
+
+
+@pytest.mark.feature("I5", "R7")
+@pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"AUTHORIZATION"])
+@pytest.mark.parametrize("scheme", [b"Bearer", b"bearer"])
+def test_a_valid_bearer_key_is_let_in_and_a_bad_one_is_no_success(
+    pair: Stack, bearer_key: bytes, name: bytes, scheme: bytes
+) -> None:
+    assert on_the_wire(pair, name + b": " + scheme + b" " + bearer_key)[0] == 200
+    bad = keys.new_key().text.encode()
+    status, problem = on_the_wire(pair, name + b": " + scheme + b" " + bad)
+    assert (status, problem["code"]) == (401, "invalid_credentials")
 
 
 @pytest.mark.feature("I5")

@@ -209,7 +209,7 @@ def test_a_bad_key_among_twenty_costs_one_slow_hash_whatever_it_names(
     with CaptureQueriesContext(connection) as queries:
         assert find("trp_" + "A" * 43, named) is None
     assert slow_hashes == [210_000]
-    assert len(queries) == 3
+    assert len(_looked_up(queries)) == 3
     assert ApiKey.objects.exclude(slow_hash="").count() == 20
 
 
@@ -311,9 +311,15 @@ def test_among_ten_thousand_keys_both_questions_are_answered_by_the_index(
         cursor.execute("ANALYZE tools_apikey")
     with CaptureQueriesContext(connection) as queries:
         assert find(twenty[0][:-1] + "!", "key-0") is None
-    assert len(queries) == 3
-    for query in queries:
-        assert "imported_keys_by_digest" in _plan_of(query["sql"])
+    looked_up = _looked_up(queries)
+    assert len(looked_up) == 3
+    for sql in looked_up:
+        assert "imported_keys_by_digest" in _plan_of(sql)
+
+
+def _looked_up(queries: CaptureQueriesContext) -> list[str]:
+    """What was asked of the keys; where there is no Redis, the try is counted in a row as well."""
+    return [query["sql"] for query in queries if 'FROM "tools_apikey"' in query["sql"]]
 
 
 def _plan_of(sql: str) -> str:
