@@ -114,6 +114,13 @@ def test_the_holder_of_a_right_but_ended_key_is_told_why_and_does_not_guess(agen
 
 
 @pytest.mark.feature("I10")
+def test_who_comes_without_credentials_does_not_guess() -> None:
+    answers = [APIClient().get("/api/v1/tools", REMOTE_ADDR=HERE) for _ in range(MOST + 2)]
+    assert set(codes(*answers)) == {(401, "not_authenticated")}
+    assert codes(guess()) == [(401, "invalid_credentials")]
+
+
+@pytest.mark.feature("I10")
 def test_other_refusals_have_an_end_too(settings: Settings) -> None:
     settings.RAMPART_REFUSALS_PER_MINUTE = 3
     answers = [APIClient().get("/api/v1/tools", REMOTE_ADDR=HERE) for _ in range(4)]

@@ -239,6 +239,37 @@ def test_elsewhere_a_revoked_key_is_refused_within_half_a_second(
 
 
 @pytest.mark.feature("I2")
+def test_what_changed_while_it_was_read_is_not_remembered(agent: Agent) -> None:
+    asked = identity.ask()
+    caller = identity.Caller.of(ApiKey.objects.get(pk=agent.row.pk))
+    ApiKey.objects.filter(pk=agent.row.pk).update(revoked_at=local_now())
+    identity.forget(agent.row.prefix)
+    identity.admit(caller, agent.key, HERE, asked)
+    assert code_of(agent.key) == "key_revoked"
+
+
+@pytest.mark.feature("I2")
+def test_memory_does_not_outlive_the_key(agent: Agent, monkeypatch: MonkeyPatch) -> None:
+    """Both clocks are moved on by hand."""
+    now, clock = local_now(), time.monotonic()
+    ApiKey.objects.filter(pk=agent.row.pk).update(expires_at=now + timedelta(seconds=0.2))
+    for passed in (0.0, 0.3):
+        at = now + timedelta(seconds=passed)
+        monkeypatch.setattr(identity, "local_now", lambda at=at: at)
+        monkeypatch.setattr(time, "monotonic", lambda passed=passed: clock + passed)
+        if not passed:
+            identify(agent.key, HERE)
+    assert code_of(agent.key) == "key_expired"
+
+
+@pytest.mark.feature("I2", "I7")
+def test_a_remembered_key_is_still_limited_to_its_networks(make_agent: MakeAgent) -> None:
+    agent = make_agent(cidrs=("10.0.0.0/8",))
+    identify(agent.key, "10.1.2.3")
+    assert code_of(agent.key, "203.0.113.9") == "key_not_allowed_here"
+
+
+@pytest.mark.feature("I2")
 def test_use_does_not_stretch_the_half_second(agent: Agent, monkeypatch: MonkeyPatch) -> None:
     clock = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
