@@ -12,8 +12,8 @@ from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from tools.durations import parse_duration
+from tools.strict_json import json_object
 from tools.tokens.keysets import parse_keys
-from tools.tokens.strict_json import json_object
 
 T = TypeVar("T")
 

@@ -1,7 +1,6 @@
 """JSON as RFC 8259 readers agree on it, within bounds, and nothing else."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
@@ -10,6 +9,8 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+
+from tools import strict_json
 
 LARGEST_BODY = 2**20
 """Bytes."""
@@ -40,12 +41,7 @@ class StrictJSONParser(BaseParser):
         if len(raw) > LARGEST_BODY:
             raise BodyTooLarge
         try:
-            value = json.loads(
-                raw.decode("utf-8"),
-                object_pairs_hook=_without_doubles,
-                parse_constant=_refuse_constant,
-                parse_float=_finite,
-            )
+            value = strict_json.parse(raw.decode("utf-8"))
             _check(value, 0)
         except RecursionError:
             raise ParseError(_TOO_DEEP, code="malformed_json") from None
@@ -78,24 +74,6 @@ def _reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno} column {error.colno}"
     return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object has the same key twice")
-    return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
 
 
 def _check(value: Any, depth: int) -> None:

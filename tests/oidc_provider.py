@@ -23,6 +23,7 @@ import jwt
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from rampart.oidc import BACKEND
 from tests import servers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -197,6 +198,12 @@ class Provider:
             "OIDC_RP_CLIENT_ID": CLIENT_ID,
             "OIDC_RP_CLIENT_SECRET": CLIENT_SECRET,
         }
+
+    def be_trusted(self, settings: Any) -> None:
+        """Make it the provider that people sign in with."""
+        for name, value in self.settings.items():
+            setattr(settings, name, value)
+        settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, BACKEND]
 
     def control(self, people: dict[str, Any] | None = None, **twists: Any) -> None:
         """Who there is, and what to lie about from now on."""

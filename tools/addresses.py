@@ -11,12 +11,8 @@ IPV6_NEIGHBOURHOOD = 64
 
 def is_within(address: str, networks: Iterable[Network]) -> bool:
     """Whether the address is one, and in one of the networks."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    parsed = getattr(parsed, "ipv4_mapped", None) or parsed  # Of a socket for both.
-    return any(parsed in network for network in networks)
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in networks)
 
 
 def neighbourhood(address: str) -> str | None:
@@ -24,11 +20,18 @@ def neighbourhood(address: str) -> str | None:
 
     That is an IPv4 address alone, or a network of IPv6 as a provider gives it to one customer.
     """
+    parsed = _parsed(address)
+    if parsed is None:
+        return None
+    bits = IPV6_NEIGHBOURHOOD if parsed.version == 6 else parsed.max_prefixlen
+    return str(ipaddress.ip_network((parsed, bits), strict=False).network_address)
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return None
     if parsed.version == 6 and parsed.ipv4_mapped:  # An IPv4 caller of a socket for both.
-        parsed = parsed.ipv4_mapped
-    bits = IPV6_NEIGHBOURHOOD if parsed.version == 6 else parsed.max_prefixlen
-    return str(ipaddress.ip_network((parsed, bits), strict=False).network_address)
+        return parsed.ipv4_mapped
+    return parsed

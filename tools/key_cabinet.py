@@ -247,12 +247,14 @@ def _name_of(by: str | User) -> str:
 
 
 def actor_name(actor: str) -> str:
+    """The actor as it is kept; KeyRefused if it can't be one."""
     if not actor.strip() or len(actor) > 200 or not actor.isprintable():
         raise KeyRefused("actor: a printable name of at most 200 characters")
     return actor.strip()
 
 
 def scope_words(scopes: Sequence[str]) -> list[str]:
+    """The scopes, each once; KeyRefused if there is none, or one is no word."""
     if not scopes:
         raise KeyRefused("scope: a key without any scope can do nothing; give at least one")
     if wrong := [scope for scope in scopes if not scope.isprintable() or scope.split() != [scope]]:
@@ -275,6 +277,7 @@ def _tier(tier: str) -> str:
 
 
 def allowed_lifetime(lifetime: timedelta | None) -> timedelta:
+    """The lifetime, or the usual one; KeyRefused if it is longer than allowed, or below zero."""
     longest: timedelta = settings.RAMPART_MAX_KEY_LIFETIME
     chosen = min(DEFAULT_LIFETIME, longest) if lifetime is None else lifetime
     if chosen > longest:

@@ -10,10 +10,8 @@ from django.db.models import Q
 
 from audit.models import local_now
 
-ONE_LIVE_SUCCESSOR = "one_live_successor_per_key"
 UNNAMED_ISSUER = "urn:rampart:unnamed-issuer"
 """Who gave out a token that does not say, where no issuer is configured."""
-ONE_ROW_PER_SUBJECT = "one_row_per_subject"
 
 
 class Tool(models.Model):
@@ -162,12 +160,12 @@ class ApiKey(models.Model):
             models.UniqueConstraint(
                 fields=["rotated_from"],
                 condition=Q(revoked_at__isnull=True),
-                name=ONE_LIVE_SUCCESSOR,
+                name="one_live_successor_per_key",
             ),
             models.UniqueConstraint(
                 fields=["issuer", "subject", "actor"],
                 condition=~Q(issuer=""),
-                name=ONE_ROW_PER_SUBJECT,
+                name="one_row_per_subject",
             ),
         ]
         indexes = [

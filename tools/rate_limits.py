@@ -187,19 +187,14 @@ def _count_locked(buckets: Sequence[Bucket]) -> Found:
     rows = {row.bucket: row for row in locked}
     now = time.time()
     recent = [_recent(rows[bucket.place], bucket.limit, now) for bucket in buckets]
-    passes = all(
-        len(hits) < bucket.limit.count for bucket, hits in zip(buckets, recent, strict=True)
-    )
+    passes = _all_have_room(buckets, recent)
     if passes:
         for bucket, hits in zip(buckets, recent, strict=True):
             hits.append(now)
             row = rows[bucket.place]
             row.hits, row.expires_at = hits, local_now() + timedelta(seconds=bucket.limit.seconds)
             row.save(update_fields=["hits", "expires_at"])
-    return passes, [
-        (len(hits), _room_in(hits, bucket.limit, now))
-        for bucket, hits in zip(buckets, recent, strict=True)
-    ]
+    return passes, _standings(buckets, recent, now)
 
 
 def forget_old(now: datetime) -> None:
@@ -215,9 +210,19 @@ def _full_already(buckets: Sequence[Bucket]) -> Found | None:
         _recent(rows[bucket.place], bucket.limit, now) if bucket.place in rows else []
         for bucket in buckets
     ]
-    if all(len(hits) < bucket.limit.count for bucket, hits in zip(buckets, recent, strict=True)):
+    if _all_have_room(buckets, recent):
         return None
-    return False, [
+    return False, _standings(buckets, recent, now)
+
+
+def _all_have_room(buckets: Sequence[Bucket], recent: list[list[float]]) -> bool:
+    return all(len(hits) < bucket.limit.count for bucket, hits in zip(buckets, recent, strict=True))
+
+
+def _standings(
+    buckets: Sequence[Bucket], recent: list[list[float]], now: float
+) -> list[tuple[int, float]]:
+    return [
         (len(hits), _room_in(hits, bucket.limit, now))
         for bucket, hits in zip(buckets, recent, strict=True)
     ]

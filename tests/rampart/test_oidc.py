@@ -46,9 +46,7 @@ def process() -> Iterator[Provider]:
 @pytest.fixture
 def provider(process: Provider, settings: Settings) -> Provider:
     """A provider that knows Ada and is trusted, whose groups may come in."""
-    for name, value in process.settings.items():
-        setattr(settings, name, value)
-    settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, oidc.BACKEND]
+    process.be_trusted(settings)
     settings.RAMPART_OIDC_GROUPS = MAPPING
     process.control({"ada-1": ADA})
     jwks.forget()

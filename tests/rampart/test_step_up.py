@@ -18,7 +18,6 @@ from rest_framework.views import APIView
 
 from audit.events import EventName
 from audit.models import Event, local_now
-from rampart import oidc
 from tests import oidc_provider
 from tests.oidc_provider import Provider
 from tests.rampart.test_oidc import CALLBACK, START
@@ -40,9 +39,7 @@ def process() -> Iterator[Provider]:
 @pytest.fixture
 def provider(process: Provider, settings: Settings) -> Provider:
     """A provider that knows two people, and lets both in."""
-    for name, value in process.settings.items():
-        setattr(settings, name, value)
-    settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, oidc.BACKEND]
+    process.be_trusted(settings)
     settings.RAMPART_OIDC_GROUPS = [("ops", "Operators")]
     Group.objects.create(name="Operators")
     process.control(

@@ -2,5 +2,5 @@
 
 holders ─┬─> trust ─> introspection ─> checking ─> issuers ─> jwks ─> fetching
          ├─> people, subjects ─> claims                         └─> keysets
-         └─> reading ─> strict_json
+         └─> reading
 """

@@ -18,8 +18,8 @@ from django.conf import settings
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import HTTPError
 
+from tools.strict_json import json_object
 from tools.tokens.errors import IssuerUnavailable
-from tools.tokens.strict_json import json_object
 
 SECONDS = 3.0
 SECONDS_FOR_A_PLACE = 0.25

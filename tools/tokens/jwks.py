@@ -15,10 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from tools.identity import BadCredentials
+from tools.strict_json import json_object
 from tools.tokens import fetching
 from tools.tokens.errors import IssuerUnavailable
 from tools.tokens.keysets import PublicKey, fitting, parse_keys
-from tools.tokens.strict_json import json_object
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jwt import PyJWS, PyJWTError
 
 from tools.identity import BadCredentials
-from tools.tokens.strict_json import json_object
+from tools.strict_json import json_object
 
 FOR_ACCESS = {"jwt", "at+jwt", "application/at+jwt"}
 """What a token may call itself in `typ`, if anything: those for other ends say so there."""

@@ -2,21 +2,26 @@
 
 import json
 import math
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
-def json_object(data: bytes) -> dict[str, object]:
-    """The JSON object in UTF-8 that this is, else ValueError.
+def parse(text: str) -> Any:
+    """The JSON value that this is, else ValueError, or RecursionError where it is too deep.
 
     A name that comes twice, NaN, infinities and numbers too large for a float are refused.
     """
+    return json.loads(
+        text,
+        parse_constant=_refuse,
+        parse_float=_finite,
+        object_pairs_hook=_each_name_once,
+    )
+
+
+def json_object(data: bytes) -> dict[str, object]:
+    """The JSON object in UTF-8 that this is, else ValueError."""
     try:
-        value = json.loads(
-            data.decode(),
-            parse_constant=_refuse,
-            parse_float=_finite,
-            object_pairs_hook=_each_name_once,
-        )
+        value = parse(data.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
@@ -35,8 +40,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _each_name_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a name comes twice")
+        raise ValueError("an object has the same key twice")
     return members
