@@ -1,7 +1,6 @@
 """Settings: every secret may be a file, and a wrong value stops the start in one line."""
 
 import os
-import runpy
 import stat
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from rampart.configuration import Configuration, database, fill_in
 from rampart.initialise import initialise
 from tests.processes import ROOT, Deployment
+from tests.settings_reading import read, refusal
 
 A_KEY = Fernet.generate_key().decode()
 A_SECRET = "$is-no-variable-but-the-first-of-many-letters"
@@ -34,21 +34,6 @@ WHAT_DJANGO_SEES: dict[str, Callable[[dict[str, Any]], str]] = {
     "DATABASE_URL": lambda settings: "sqlite:///" + settings["DATABASES"]["default"]["NAME"],
     "REDIS_URL": lambda settings: settings["REDIS_URL"],
 }
-
-
-def read(deployment: Deployment, **environment: str) -> dict[str, Any]:
-    """What `rampart/settings.py` makes of an environment of the test's own."""
-    given = {"RAMPART_VAR": str(deployment.folder), **environment}
-    with mock.patch.object(environ.Env, "ENVIRON", given):
-        return runpy.run_path(str(ROOT / "rampart" / "settings.py"))
-
-
-def refusal(deployment: Deployment, **environment: str) -> str:
-    """The sentence with which the settings refuse this environment."""
-    with pytest.raises(ImproperlyConfigured) as refused:
-        read(deployment, **environment)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
 
 
 # Secrets.

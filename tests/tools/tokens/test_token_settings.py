@@ -1,17 +1,14 @@
 """The settings of tokens: what cannot be meant stops the start, what is dangerous is a warning."""
 
 import json
-import runpy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import environ
 import pytest
-from django.core.exceptions import ImproperlyConfigured
 
-from tests.processes import ROOT, Deployment
+from tests.processes import Deployment
+from tests.settings_reading import read, refusal
 from tests.tools.tokens.conftest import Trust
 from tests.tools.tokens.provider import SECRET, jwk_of
 from tools.checks import token_providers_are_asked_in_private, tokens_are_for_us_alone
@@ -28,21 +25,6 @@ ENDPOINT = {
 def bare(tmp_path: Path) -> Deployment:
     """A deployment with secrets and nothing else."""
     return Deployment(tmp_path / "var")
-
-
-def read(deployment: Deployment, **environment: str) -> dict[str, Any]:
-    """What `rampart/settings.py` makes of an environment of the test's own."""
-    given = {"RAMPART_VAR": str(deployment.folder), **environment}
-    with mock.patch.object(environ.Env, "ENVIRON", given):
-        return runpy.run_path(str(ROOT / "rampart" / "settings.py"))
-
-
-def refusal(deployment: Deployment, **environment: str) -> str:
-    """The sentence with which the settings refuse this environment."""
-    with pytest.raises(ImproperlyConfigured) as refused:
-        read(deployment, **environment)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
 
 
 @pytest.fixture
