@@ -271,8 +271,9 @@ def when_moved(row: Invocation, seconds: float) -> Invocation:
 
 
 def _waited_for(row: Invocation, patience: Patience) -> Invocation:
-    """The call at its end, as far as the caller's patience goes."""
-    if is_final(row.status) or (row.status == InvocationStatus.HELD and not patience.for_people):
+    """The call at its end, as far as the caller's patience goes; none at all: as it was written."""
+    waits_for_people = row.status == InvocationStatus.HELD
+    if not patience.seconds or (waits_for_people and not patience.for_people):
         return row
     return _when_final(row, patience.seconds)
 
