@@ -61,6 +61,8 @@ class DecisionBody(BaseModel):
     note: Note = Field(default="", max_length=10_000)
     reason_to_agent: Note = Field(default="", max_length=10_000)
     expected_digest: str | None = None
+    confirmation: str = Field(default="", max_length=200)
+    """The tool's name, where the rules ask that it is typed."""
 
 
 def read_invoke(request: Request) -> InvokeBody:

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from pydantic import BaseModel, ValidationError
 
 from approvals.digests import action_digest, request_digest
-from approvals.policy import Decision, Question, judge
+from approvals.policy import Judgement, Question, Rulebook, judge
+from approvals.rulebook import rulebook
 from audit.canonical import canonical_text, exact
 from audit.redaction import Redactor
 from tools import ToolContext, rate_limits, schemas
@@ -63,8 +63,14 @@ class Visit:
     caller: Caller
     tool: ToolDefinition
     switch: Switch | None
+    rules: Rulebook
     redactor: Redactor
     started_at: datetime
+
+    @property
+    def policy_version(self) -> str:
+        """The version of all rules that the call may meet."""
+        return self.rules.version(self.tool, self.caller.actor)
 
     @property
     def request_digest(self) -> str:
@@ -87,7 +93,7 @@ class Action:
 
     def digest(self) -> str:
         """The digest that an approval of this action is bound to."""
-        return self.digest_under(self.version.version, self.visit.tool.policy_version)
+        return self.digest_under(self.version.version, self.visit.policy_version)
 
     def digest_under(self, tool_version: int, policy_version: str) -> str:
         """The digest that it has under another version of the tool and its rules."""
@@ -103,7 +109,8 @@ class Action:
 def visit_of(call: Call, caller: Caller, tool: ToolDefinition, now: datetime) -> Visit:
     """The call with all that is known of it at the door."""
     redactor = Redactor.over(call.arguments, [*tool.redacts, *_unknown(call, tool)])
-    return Visit(call, caller, tool, switchboard().switches.get(tool.name), redactor, now)
+    switch = switchboard().switches.get(tool.name)
+    return Visit(call, caller, tool, switch, rulebook(), redactor, now)
 
 
 def _unknown(call: Call, tool: ToolDefinition) -> set[str]:
@@ -160,9 +167,9 @@ def out_of_scope(visit: Visit) -> Refusal | None:
     return Refusal("denied", "ScopeDenied", f"missing required scope: {visit.tool.scope}")
 
 
-def judged(action: Action) -> Decision:
+def judged(action: Action) -> Judgement:
     """What the rules say of the action."""
-    return judge(question_of(action), settings.RAMPART_UNRULED_WRITES)
+    return judge(question_of(action), action.visit.rules)
 
 
 def question_of(action: Action) -> Question:

@@ -17,6 +17,7 @@ from approvals.door import Action
 from approvals.errors import DATABASE_AWAY, StaleTransition, UnreadableArguments
 from approvals.models import Invocation
 from approvals.records import Ending
+from approvals.rulebook import rulebook
 from approvals.states import ApprovalStatus, InvocationStatus
 from audit.redaction import Redactor
 from sandbox.errors import SandboxUnavailable
@@ -78,7 +79,7 @@ def authority_lost(row: Invocation) -> str | None:
         return "tool_changed"
     if board.closed_because(tool):
         return "tool_disabled"
-    if row.policy_version != tool.policy_version:
+    if row.policy_version != rulebook(fresh=True).version(tool, row.actor):
         return "policy_changed"
     return _key_lost(row, tool)
 

@@ -25,7 +25,7 @@ from approvals.door import Action, Call, Refusal, Visit
 from approvals.errors import DATABASE_AWAY, StaleTransition
 from approvals.idempotency import Earlier
 from approvals.models import Approval, Invocation
-from approvals.policy import Allow, Deny, NeedsApproval
+from approvals.policy import Deny, Judgement, NeedsApproval
 from approvals.results import Answer
 from approvals.states import InvocationStatus, is_final
 from audit import ledger
@@ -85,21 +85,22 @@ def _walk(visit: Visit, patience: Patience) -> Answer:
 
     if refusal := door.out_of_scope(visit):
         return _refuse(visit, refusal)
-    decision = door.judged(action)
-    if isinstance(decision, Deny):
-        return _refuse(visit, Refusal("denied", decision.error_type, decision.message))
+    judgement = door.judged(action)
+    if isinstance(judgement.decision, Deny):
+        deny = judgement.decision
+        return _refuse(visit, Refusal("denied", deny.error_type, deny.message))
     count = door.counted(visit)
     refusal = door.too_many(count)
-    answer = _refuse(visit, refusal) if refusal else _admitted(action, decision, patience)
+    answer = _refuse(visit, refusal) if refusal else _admitted(action, judgement, patience)
     answer.count = count
     return answer
 
 
-def _admitted(action: Action, decision: Allow | NeedsApproval, patience: Patience) -> Answer:
+def _admitted(action: Action, judgement: Judgement, patience: Patience) -> Answer:
     """Nothing speaks against the call any more: hold it, or run it here or by a worker."""
     try:
-        if isinstance(decision, NeedsApproval):
-            return _hold(action, decision.reason, patience)
+        if isinstance(judgement.decision, NeedsApproval):
+            return _hold(action, judgement, patience)
         if _runs_inline(action.visit.tool):
             with places.for_running() as has_place:
                 if has_place:
@@ -178,7 +179,7 @@ def _redeem(action: Action, approval_id: str, patience: Patience) -> Answer:
             action.visit, Refusal("denied", "NotYours", "there is no such approval of yours")
         )
     row = approval.invocation
-    if row.tool_name != action.visit.tool.name or row.digest != action.digest_under(
+    if row.tool_name != action.visit.tool.name or row.asked_digest != action.digest_under(
         row.tool_version_number, row.policy_version
     ):
         return _refuse(
@@ -200,8 +201,8 @@ def _own_approval(caller: Caller, approval_id: str) -> Approval | None:
     return approvals.filter(pk=wanted).first()
 
 
-def _hold(action: Action, reason: str, patience: Patience) -> Answer:
-    held = transitions.enter_held(action, reason)
+def _hold(action: Action, judgement: Judgement, patience: Patience) -> Answer:
+    held = transitions.enter_held(action, judgement)
     if held is None:
         message = "too many of your calls wait for a person already"
         return _refuse(action.visit, Refusal("rate_limited", "RateLimited", message, 60))

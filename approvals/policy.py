@@ -1,7 +1,8 @@
 """May this call be made? The answer is a value, never an exception: Allow, NeedsApproval, Deny.
 
-Every rule is asked, and the strictest answer wins: Deny over NeedsApproval over Allow. What
-can't be judged is denied. Nothing here touches the database.
+Every rule is asked, those of the tool's code and those that people have written, and the strictest
+answer wins: Deny over NeedsApproval over Allow. What can't be judged is denied, or held where only
+a value is missing. Nothing here touches the database; `rulebook` reads what people have written.
 """
 
 import asyncio
@@ -9,9 +10,14 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
-from tools import ToolContext
+from approvals.stages import PLAIN_TERMS, Terms
+from approvals.states import Effect
+from audit.canonical import short_digest
+from tools import ToolContext, scopes
+from tools.conditions import Condition, Incomparable
 from tools.definition import ToolDefinition
 from tools.drafts import PolicyCheck
 
@@ -23,9 +29,10 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class NeedsApproval:
-    """A person has to look at it, and why."""
+    """A person has to look at it, and why; `terms` say who, and how."""
 
     reason: str
+    terms: Terms = PLAIN_TERMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,77 @@ class ApprovalConditions:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenRule:
+    """A policy that people have written: which calls it is about, and what becomes of them."""
+
+    title: str
+    effect: str
+    tool: str
+    actor: str
+    scope: str
+    side_effect: str
+    conditions: tuple[Condition, ...]
+    terms: Terms
+    fault: str = ""
+    """What is wrong with the rule as it stands; such a rule denies what it is about."""
+
+    @property
+    def name(self) -> str:
+        return f"rule {self.title}"
+
+    def concerns(self, tool: ToolDefinition, actor: str) -> bool:
+        """Whether it is about this caller's calls of the tool, whatever their arguments."""
+        return (
+            fnmatchcase(tool.name, self.tool)
+            and (not self.actor or fnmatchcase(actor, self.actor))
+            and (not self.scope or (bool(tool.scope) and scopes.allows([self.scope], tool.scope)))
+            and (not self.side_effect or _has_effect(tool, self.side_effect))
+        )
+
+    def verify(self, question: Question) -> Decision | None:
+        """What it says of a call that it concerns; None if its conditions are not met."""
+        if self.fault:
+            return Deny("PolicyError", f"rule {self.title} can't be read: {self.fault}")
+        met, unclear = [], []
+        for condition in self.conditions:
+            try:
+                met.append(condition.why_met(question.values))
+            except Incomparable as doubt:
+                unclear.append(str(doubt))
+        if None in met:
+            return None
+        if unclear:
+            return NeedsApproval(f"{'; '.join(unclear)} ({self.name})", self.terms)
+        return self._said("; ".join(filter(None, met)))
+
+    def _said(self, reason: str) -> Decision:
+        told = f"{reason} ({self.name})" if reason else self.name
+        match self.effect:
+            case Effect.ALLOW:
+                return Allow()
+            case Effect.REQUIRE:
+                return NeedsApproval(told, self.terms)
+            case _:
+                return Deny("PolicyDenied", f"policy denied: {told}")
+
+    @property
+    def substance(self) -> list[Any]:
+        """What of it makes a difference to a call."""
+        conditions = [
+            [rule.field, rule.operator.value, repr(rule.value)] for rule in self.conditions
+        ]
+        about = [self.effect, self.tool, self.actor, self.scope, self.side_effect, self.fault]
+        stages = [[stage.needs, stage.group_id] for stage in self.terms.stages]
+        return [*about, conditions, stages, {**self.terms.as_json(), "stages": None}]
+
+
+def _has_effect(tool: ToolDefinition, effect: str) -> bool:
+    if effect == "writes":
+        return not tool.is_read_only
+    return bool(getattr(tool.side_effects, effect))
+
+
+@dataclass(frozen=True, slots=True)
 class UnruledWrites:
     """What becomes of writing tools that no rule speaks of: `allow`, `hold` or `deny`."""
 
@@ -127,15 +205,55 @@ class Opinion:
     decision: Decision
 
 
-def judge(question: Question, unruled_writes: str) -> Decision:
-    """Ask every rule; the strictest answer wins, and the reasons to hold are joined."""
-    return strictest(opinions(question, unruled_writes))
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """Every rule that people have written, in their order, and what becomes of unruled writes."""
+
+    written: tuple[WrittenRule, ...]
+    unruled_writes: str
+
+    def about(self, tool: ToolDefinition, actor: str) -> list[WrittenRule]:
+        """The written rules that this caller's calls of the tool may meet."""
+        return [rule for rule in self.written if rule.concerns(tool, actor)]
+
+    def version(self, tool: ToolDefinition, actor: str) -> str:
+        """A short digest of all rules that these calls may meet; it changes when they do."""
+        about = self.about(tool, actor)
+        if not about:
+            return tool.policy_version
+        return short_digest([tool.policy_version, [rule.substance for rule in about]])
 
 
-def opinions(question: Question, unruled_writes: str) -> list[Opinion]:
-    """Every rule's answer, in the order in which they are asked."""
-    rules = _rules(question.tool, unruled_writes)
-    return [Opinion(rule.name, rule.verify(question)) for rule in rules]
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What all rules together say, and what each has said."""
+
+    decision: Decision
+    opinions: tuple[Opinion, ...]
+
+
+def judge(question: Question, book: Rulebook) -> Judgement:
+    """Ask every rule; the strictest answer wins, and the reasons and terms to hold are joined."""
+    found = tuple(opinions(question, book))
+    return Judgement(strictest(found), found)
+
+
+def opinions(question: Question, book: Rulebook) -> Iterator[Opinion]:
+    """Every rule's answer, in the order in which they are asked; rules that don't match are silent.
+
+    What becomes of unruled writes is asked last, and only if no written rule has spoken.
+    """
+    for rule in _of_the_code(question.tool):
+        yield Opinion(rule.name, rule.verify(question))
+    is_ruled = False
+    for written in book.about(question.tool, question.context.actor):
+        decision = written.verify(question)
+        if decision is not None:
+            is_ruled = True
+            yield Opinion(written.name, decision)
+    if not is_ruled:
+        last = UnruledWrites(book.unruled_writes)
+        yield Opinion(last.name, last.verify(question))
 
 
 def strictest(found: Iterable[Opinion]) -> Decision:
@@ -144,14 +262,16 @@ def strictest(found: Iterable[Opinion]) -> Decision:
     for answer in answers:
         if isinstance(answer, Deny):
             return answer
-    reasons = [answer.reason for answer in answers if isinstance(answer, NeedsApproval)]
-    return NeedsApproval("; ".join(reasons)) if reasons else Allow()
+    holding = [answer for answer in answers if isinstance(answer, NeedsApproval)]
+    if not holding:
+        return Allow()
+    reason = "; ".join(answer.reason for answer in holding)
+    return NeedsApproval(reason, Terms.united([answer.terms for answer in holding]))
 
 
-def _rules(tool: ToolDefinition, unruled_writes: str) -> Iterator[Rule]:
+def _of_the_code(tool: ToolDefinition) -> Iterator[Rule]:
     yield from (PythonPolicy(check) for check in tool.policies)
     yield ApprovalConditions()
-    yield UnruledWrites(unruled_writes)
 
 
 async def _awaited(value: Any) -> Any:

@@ -49,11 +49,12 @@ class Ending:
 def new_row(action: Action, status: str, **columns: Any) -> Invocation:
     """The row of a call that gets past the door, in this status, not yet written."""
     visit, call, caller = action.visit, action.visit.call, action.visit.caller
+    digest = action.digest()
     return Invocation(
         status=status,
         tool_name=visit.tool.name,
         tool_version_id=action.version.version_id,
-        policy_version=visit.tool.policy_version,
+        policy_version=visit.policy_version,
         tool_version_number=action.version.version,
         key_id=caller.key_id,
         key_prefix=caller.prefix,
@@ -64,7 +65,8 @@ def new_row(action: Action, status: str, **columns: Any) -> Invocation:
         session_id=call.session_id,
         metadata=visit.redactor(call.metadata),
         idempotency_key=call.idempotency_key,
-        digest=action.digest(),
+        digest=digest,
+        asked_digest=digest,
         request_digest=visit.request_digest,
         arguments=visit.redactor(action.frozen),
         audit_id=new_id(),

@@ -45,6 +45,18 @@ UNRUN_ERRORS = {
 """Error type and text of statuses that no run has given one; void names its reason."""
 
 
+UNDECIDED_STATUS = {
+    "permission_denied": 403,
+    "self_approval": 403,
+    "not_in_group": 403,
+    "step_up_required": 403,
+    "reason_required": 422,
+    "confirmation_required": 422,
+    "expired": 410,
+}
+"""Of a decision that was refused; every other reason is a conflict."""
+
+
 @dataclass(slots=True)
 class Answer:
     """A call's answer: a row or a refusal, and how the caller came by it."""
@@ -117,6 +129,8 @@ def describe(row: Invocation, data: Any, *, replayed: bool = False) -> dict[str,
         "request_id": row.request_id,
         "expires_at": rfc3339(approval.expires_at) if approval and held else None,
         "decision": _decision(approval) if approval else None,
+        "arguments_modified": row.modifications is not None,
+        "modifications": row.modifications,
         "progress": row.progress,
         "links": {
             "self": own,
@@ -140,7 +154,7 @@ def data_of(row: Invocation) -> Any:
 
 def undecided_status(code: str) -> int:
     """The HTTP status of a decision that was refused for this reason: mostly a conflict."""
-    return {"permission_denied": 403, "self_approval": 403, "expired": 410}.get(code, 409)
+    return UNDECIDED_STATUS.get(code, 409)
 
 
 def invocation_url(row: Invocation) -> str:
@@ -165,7 +179,7 @@ def _shape(status: str, tool_name: str) -> dict[str, Any]:
         "error_type": None, "audit_id": None, "approval_required": False, "approval_id": None,
         "message": None, "attempts": 0, "replayed": False, "invocation_id": None,
         "tool_version": None, "session_id": None, "request_id": None, "expires_at": None,
-        "decision": None, "arguments_modified": False, "progress": None,
+        "decision": None, "arguments_modified": False, "modifications": None, "progress": None,
         "links": {"self": None, "approval": None, "cancel": None},
     }  # fmt: skip
 

@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
 
-from approvals.deciding import DECIDE, why_not
 from approvals.models import Approval, Invocation
+from approvals.reviewers import deciders, eligible, why_not
 from audit.redaction import REDACTED
 from tools import registry
 from tools.errors import UnknownTool
@@ -49,27 +47,22 @@ def _describe(approval: Approval, person: User | None, holders: list[User]) -> d
         "invocation_id": str(row.pk),
         "tool_version": row.tool_version_number,
         "expires_at": approval.expires_at,
-        "stages": [{"stage": 0, "needs": 1, "votes": len(voters)}],
+        "stages": describe_stages(approval),
         "votes": voters,
         "eligible": eligible(approval, holders),
         "may_decide": person is not None and refused is None,
-        "why_not": refused[1] if refused else None if person else "An API key can't decide.",
+        "why_not": refused.sentence if refused else None if person else "An API key can't decide.",
         "summary": summary(row),
     }
 
 
-def deciders() -> list[User]:
-    """Everybody who holds the permission to decide."""
-    holders: QuerySet[User] = get_user_model().objects.with_perm(
-        DECIDE, backend="django.contrib.auth.backends.ModelBackend"
-    )
-    return list(holders.order_by("username"))
-
-
-def eligible(approval: Approval, holders: list[User]) -> list[str]:
-    """The people who may decide this call: holders, without the requester's side."""
-    side = approval.requesting_side
-    return [user.get_username() for user in holders if user.pk not in side]
+def describe_stages(approval: Approval) -> list[dict[str, Any]]:
+    """How many have to agree at each stage, of which group, and how many have."""
+    standing = approval.standing
+    return [
+        {"stage": number, "needs": stage.needs, "group": stage.group or None, "votes": votes}
+        for number, (stage, votes) in enumerate(zip(standing.stages, standing.votes, strict=True))
+    ]
 
 
 def arguments_in_order(row: Invocation) -> dict[str, Any]:

@@ -37,6 +37,14 @@ class WrongArgument(Shape):
     message: str
 
 
+class Modification(Shape):
+    """One argument that a reviewer has changed; null for one that was not there."""
+
+    argument: str
+    asked: Any
+    approved: Any
+
+
 class Result(Shape):
     """How a call stands or has ended; ToolRampart's members, then ours."""
 
@@ -61,6 +69,8 @@ class Result(Shape):
     """The end of the time to decide, while the call is held."""
     decision: Decision | None = None
     arguments_modified: bool = False
+    modifications: list[Modification] | None = None
+    """What a reviewer has changed before it was approved, redacted."""
     progress: Any = None
     links: Links = Links()
 
@@ -84,6 +94,8 @@ class Stage(Shape):
 
     stage: int
     needs: int
+    group: str | None
+    """Null: anybody who may decide."""
     votes: int
 
 
@@ -96,6 +108,8 @@ class Vote(Shape):
     reason_to_agent: str | None
     note: str | None
     """For people only; null for a key."""
+    source: str | None
+    """By which way it was said: `admin`, `rest` or `command`."""
     at: datetime
 
 

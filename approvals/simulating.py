@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import uuid4
 
-from django.conf import settings
-
 from approvals import door
 from approvals.door import Action, Call, Refusal, Visit
-from approvals.policy import Deny, NeedsApproval, Opinion, opinions
-from approvals.serializers import deciders
+from approvals.policy import Deny, NeedsApproval, Opinion
+from approvals.reviewers import deciders
 from audit.models import local_now
 from audit.redaction import Redactor
 from tools import registry
@@ -123,7 +121,7 @@ def _walk(visit: Visit) -> Iterator[Step]:
 def _judged(action: Action) -> Iterator[Step]:
     """Every rule's answer, and the limits if none of them denies."""
     visit = action.visit
-    found = opinions(door.question_of(action), settings.RAMPART_UNRULED_WRITES)
+    found = door.judged(action).opinions
     for opinion in found:
         yield _said(opinion, visit.redactor)
     if any(isinstance(opinion.decision, Deny) for opinion in found):

@@ -63,6 +63,28 @@ class Verdict(models.TextChoices):
     """No."""
 
 
+class Risk(models.IntegerChoices):
+    """How much harm a call may do, by what its tool declares."""
+
+    LOW = 1, "low risk"
+    """It only reads."""
+    MEDIUM = 2, "medium risk"
+    """It writes, or says nothing of what it does."""
+    HIGH = 3, "high risk"
+    """It destroys, moves money or changes permissions."""
+
+
+class Effect(models.TextChoices):
+    """What a policy does with the calls that it matches."""
+
+    ALLOW = "allow", "allow"
+    """Says that the call is ruled; what the tool's code demands is demanded still."""
+    REQUIRE = "require", "require approval"
+    """People decide."""
+    DENY = "deny", "deny"
+    """Nobody may."""
+
+
 _I, _A = InvocationStatus, ApprovalStatus
 
 TRANSITIONS: dict[str, frozenset[str]] = {

@@ -19,7 +19,9 @@ from django.db import connection, transaction
 from approvals import vault
 from approvals.door import Action
 from approvals.errors import StaleTransition
-from approvals.models import Approval, Invocation, Vote
+from approvals.holding import Revision, new_approval
+from approvals.models import Approval, Edit, Invocation, Vote
+from approvals.policy import Judgement
 from approvals.records import Ending, ending_columns, new_row, tell
 from approvals.states import (
     OPEN_APPROVAL,
@@ -97,7 +99,7 @@ class Held:
     is_new: bool
 
 
-def enter_held(action: Action, reason: str) -> Held | None:
+def enter_held(action: Action, judgement: Judgement) -> Held | None:
     """Write a call that waits for a person; None if the caller has too many of them waiting.
 
     The same action, already waiting for the same caller, is returned instead of a second one. The
@@ -108,14 +110,14 @@ def enter_held(action: Action, reason: str) -> Held | None:
         list(ApiKey.objects.select_for_update().filter(lineage=visit.caller.lineage).order_by("pk"))
         held = Invocation.objects.held().of_lineage(visit.caller.lineage)
         if visit.call.idempotency_key is None:
-            for twin in held.filter(digest=action.digest()).select_related("approval"):
+            for twin in held.filter(asked_digest=action.digest()).select_related("approval"):
                 if twin.approval.expires_at > moment:
                     return Held(twin.approval, is_new=False)
                 expire(twin.approval)
         most = settings.RAMPART_MAX_PENDING_PER_KEY
         if len(held.values_list("pk", flat=True).order_by()[:most]) >= most:
             return None
-        return Held(_new_held(action, reason, moment), is_new=True)
+        return Held(_new_held(action, judgement, moment), is_new=True)
 
 
 def _free_the_key_of_a_failed_twin(action: Action) -> None:
@@ -126,17 +128,12 @@ def _free_the_key_of_a_failed_twin(action: Action) -> None:
         failed.filter(idempotency_key=key).update(idempotency_key=None)
 
 
-def _new_held(action: Action, reason: str, moment: datetime) -> Approval:
+def _new_held(action: Action, judgement: Judgement, moment: datetime) -> Approval:
     _free_the_key_of_a_failed_twin(action)
     row = new_row(action, InvocationStatus.HELD)
     row.arguments_sealed = vault.seal(action.frozen)
-    approval = Approval(
-        invocation=row,
-        status=ApprovalStatus.PENDING,
-        reason=action.visit.redactor.text(reason),
-        requested_at=moment,
-        expires_at=moment + settings.RAMPART_APPROVAL_TTL,
-    )
+    approval = new_approval(action, judgement, row, moment)
+    approval.status = ApprovalStatus.PENDING
     row.save(force_insert=True)
     approval.save(force_insert=True)
     tell(
@@ -145,7 +142,7 @@ def _new_held(action: Action, reason: str, moment: datetime) -> Approval:
         reason="approval_required",
         approval_id=approval.pk,
         redactor=action.visit.redactor,
-        metadata={"held_because": reason, "expires_at": approval.expires_at},
+        metadata={"held_because": approval.reason, "expires_at": approval.expires_at},
     )
     return approval
 
@@ -165,6 +162,18 @@ class Said:
     """`rest`, `admin` or `command`."""
     operator: str = ""
     """Who ran the command, if it was one."""
+    typed: str = ""
+    """What was typed to confirm."""
+    is_proved: bool = False
+    """Whether the person has lately proved who they are, in the session in which they say it."""
+    in_bulk: bool = False
+    shown_at: datetime | None = None
+    """When the page was rendered on which it was said."""
+
+    @property
+    def has_reason(self) -> bool:
+        """Whether anything was written to say why."""
+        return bool(self.note.strip() or self.reason_to_agent.strip())
 
     def about(self) -> dict[str, str]:
         """How it was said, for the ledger's line."""
@@ -173,60 +182,139 @@ class Said:
 
 
 def approve(approval: Approval, reviewer: User, said: Said, moment: datetime) -> None:
-    """Pending to approved, held to queued, the vote and the line: one transaction."""
+    """A yes for the stage that is open; the last one that was needed moves pending to approved
+    and held to queued. The vote, the moves and the line: one transaction.
+    """
     with transaction.atomic():
-        _decide(
-            approval, reviewer, Verdict.APPROVE, said, moment,
-            status=ApprovalStatus.APPROVED, expires_at=moment + USE_WITHIN,
-        )  # fmt: skip
-        audit_id = _move(
-            approval.invocation_id,
-            InvocationStatus.QUEUED,
-            source={InvocationStatus.HELD},
-            dispatch_after=moment + MESSAGE_TIME,
-        )
-        _tell_decision(approval, EventName.APPROVAL_APPROVED, reviewer, said, audit_id)
+        stage = _hold_still(approval, moment)
+        _vote(approval, reviewer, Verdict.APPROVE, said, moment, stage)
+        standing = _votes_read_again(approval).standing
+        if standing.is_complete:
+            _resolve(approval, reviewer, said, moment, ApprovalStatus.APPROVED, USE_WITHIN)
+            audit_id = _move(
+                approval.invocation_id,
+                InvocationStatus.QUEUED,
+                source={InvocationStatus.HELD},
+                dispatch_after=moment + MESSAGE_TIME,
+            )
+            _tell_decision(approval, EventName.APPROVAL_APPROVED, reviewer, said, audit_id)
+        else:
+            lacking = {"stage": stage, "lacking": standing.lacking}
+            _tell_decision(approval, EventName.APPROVAL_VOTED, reviewer, said, new_id(), lacking)
 
 
 def reject(approval: Approval, reviewer: User, said: Said, moment: datetime) -> None:
-    """Pending and held to rejected, the vote and the line: one transaction."""
+    """Pending and held to rejected, the vote and the line: one transaction. One no is enough."""
     with transaction.atomic():
-        _decide(approval, reviewer, Verdict.REJECT, said, moment, status=ApprovalStatus.REJECTED)
+        stage = _hold_still(approval, moment)
+        _vote(approval, reviewer, Verdict.REJECT, said, moment, stage)
+        _resolve(approval, reviewer, said, moment, ApprovalStatus.REJECTED)
         audit_id = _end_unrun(approval.invocation_id, InvocationStatus.REJECTED, moment)
         _tell_decision(approval, EventName.APPROVAL_REJECTED, reviewer, said, audit_id)
 
 
-def _decide(
+def edit(approval: Approval, editor: User, new: Revision, said: Said, moment: datetime) -> None:
+    """Put other arguments in the place of those that are held; the call stays held.
+
+    What was said of the old ones counts no more, since every vote bears a digest.
+    """
+    row = approval.invocation
+    before, digest = row.arguments, row.digest
+    with transaction.atomic():
+        _hold_still(approval, moment)
+        changed = Invocation.objects.held().filter(pk=row.pk, digest=digest)
+        audit_id = new_id()
+        if changed.update(audit_id=audit_id, **new.invocation_columns) != 1:
+            raise StaleTransition
+        Approval.objects.filter(pk=approval.pk).update(**new.approval_columns(approval))
+        Edit.objects.create(
+            approval=approval, editor=editor, before=before, after=new.shown,
+            digest_before=digest, digest_after=new.digest,
+            reason_to_agent=said.reason_to_agent, at=moment,
+        )  # fmt: skip
+        told = {"before": before, "after": new.shown, "changes": new.changes, "was": digest}
+        _tell_decision(approval, EventName.APPROVAL_EDITED, editor, said, audit_id, told)
+
+
+def _hold_still(approval: Approval, moment: datetime) -> int:
+    """Lock the approval, and see that it stands as it was read; returns the open stage's number.
+
+    Whoever votes at the same instant waits here, and then finds the other's vote counted. What was
+    checked of the person was checked for that stage and that content: StaleTransition otherwise.
+    """
+    seen = approval.standing.open_stage
+    locked = Approval.objects.select_for_update().pending()
+    if not locked.filter(pk=approval.pk, expires_at__gt=moment).exists():
+        raise StaleTransition
+    now_stands = _votes_read_again(approval)
+    stage = now_stands.standing.open_stage
+    if stage is None or stage != seen or now_stands.invocation.digest != approval.invocation.digest:
+        raise StaleTransition
+    return stage
+
+
+def _votes_read_again(approval: Approval) -> Approval:
+    return (
+        Approval.objects.select_related("invocation").prefetch_related("votes").get(pk=approval.pk)
+    )
+
+
+def _vote(
     approval: Approval,
     reviewer: User,
     verdict: Verdict,
     said: Said,
     moment: datetime,
-    **columns: Any,
+    stage: int,
 ) -> None:
-    pending = Approval.objects.pending().filter(pk=approval.pk, expires_at__gt=moment)
-    decided = pending.update(
-        resolved_at=moment,
-        resolved_by=reviewer,
-        resolution_note=said.note,
-        reason_to_agent=said.reason_to_agent,
-        **columns,
-    )
-    if decided != 1:
-        raise StaleTransition
     Vote.objects.create(
         approval=approval,
         reviewer=reviewer,
+        stage=stage,
         verdict=verdict,
         note=said.note,
         reason_to_agent=said.reason_to_agent,
         digest=approval.invocation.digest,
+        source=said.source,
+        in_bulk=said.in_bulk,
+        shown_at=said.shown_at,
         at=moment,
     )
 
 
+def _resolve(
+    approval: Approval,
+    reviewer: User,
+    said: Said,
+    moment: datetime,
+    status: ApprovalStatus,
+    use_within: timedelta | None = None,
+) -> None:
+    """Pending to what was decided, with the words of whoever was the last to say so."""
+    use_by = {} if use_within is None else {"expires_at": moment + use_within}
+    decided = (
+        Approval.objects.pending()
+        .filter(pk=approval.pk, expires_at__gt=moment)
+        .update(
+            status=status,
+            resolved_at=moment,
+            resolved_by=reviewer,
+            resolution_note=said.note,
+            reason_to_agent=said.reason_to_agent,
+            **use_by,
+        )
+    )
+    if decided != 1:
+        raise StaleTransition
+
+
 def _tell_decision(
-    approval: Approval, event: EventName, reviewer: User, said: Said, audit_id: UUID
+    approval: Approval,
+    event: EventName,
+    reviewer: User,
+    said: Said,
+    audit_id: UUID,
+    more: dict[str, Any] | None = None,
 ) -> None:
     row = Invocation.objects.get(pk=approval.invocation_id)
     tell(
@@ -241,6 +329,7 @@ def _tell_decision(
             "note": said.note,
             "reason_to_agent": said.reason_to_agent,
             **said.about(),
+            **(more or {}),
         },
     )
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from approvals import bodies, deciding, pipeline
+from approvals import bodies, deciding, pipeline, reviewers
 from approvals.door import Call
 from approvals.limit_fields import limit_fields
 from approvals.models import Approval, Invocation
@@ -22,6 +22,7 @@ from approvals.transitions import Said
 from audit import ledger
 from audit.canonical import storable_text
 from audit.events import EventName
+from tools import step_up
 from tools.errors import UnknownTool
 from tools.identity import Caller
 
@@ -152,13 +153,20 @@ class DecisionView(APIView):
 
     def post(self, request: Request, approval_id: UUID) -> Response:
         person = the_person(request)
-        if person is None or not person.has_perm(deciding.DECIDE):
+        if person is None or not person.has_perm(reviewers.DECIDE):
             code = "permission_denied" if person else "machine_cannot_approve"
             _tell_refused_decider(request, approval_id, code)
             raise PermissionDenied(MAY_NOT_DECIDE[code], code=code)
         approval = _found(Approval.objects.with_everything().filter(pk=approval_id).first())
         body = bodies.read_decision(request)
-        said = Said(body.note, body.reason_to_agent, _request_id(request), "rest")
+        said = Said(
+            note=body.note,
+            reason_to_agent=body.reason_to_agent,
+            request_id=_request_id(request),
+            source="rest",
+            typed=body.confirmation,
+            is_proved=step_up.is_recent(request, deciding.PROVED_WITHIN),
+        )
         decide = deciding.approve if self.verb == "approve" else deciding.reject
         outcome = decide(approval, person, said, expected_digest=body.expected_digest)
         if isinstance(outcome, deciding.Undecided):
@@ -207,7 +215,7 @@ def visible_approvals(request: Request) -> QuerySet[Approval]:
     rows, who = Approval.objects.with_everything(), requester(request)
     if isinstance(who, Caller):
         return rows.filter(invocation__lineage=who.lineage)
-    sees_all = who.has_perm(deciding.DECIDE) or who.has_perm(VIEW)
+    sees_all = who.has_perm(reviewers.DECIDE) or who.has_perm(VIEW)
     return rows if sees_all else rows.filter(invocation__key__owner=who)
 
 

@@ -5,6 +5,7 @@ two forms of the same value are made here first: `recordable`, to be read by peo
 `exact`, to be compared; the second keeps apart what the first may write alike.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -46,6 +47,11 @@ def canonical_text(value: JSON) -> str:
 def is_recorded_as(value: JSON, recorded: JSON) -> bool:
     """Whether what was recorded for the JSON value reads back as that value, digit for digit."""
     return canonical_text(recorded) == PLAIN_ENCODER.encode(value)
+
+
+def short_digest(value: JSON) -> str:
+    """Half a SHA-256 of a JSON value: to tell definitions apart, not to hide what they hold."""
+    return hashlib.sha256(canonical_text(exact(value)).encode()).hexdigest()[:32]
 
 
 def value_of(text: str) -> JSON:

@@ -41,6 +41,20 @@ class EventName(models.TextChoices):
     APPROVAL_REFUSED = "approval:refused"
     """Somebody tried to decide who may not, or too late."""
 
+    APPROVAL_VOTED = "approval:voted"
+    """A person said yes, and others have to say so too."""
+    APPROVAL_EDITED = "approval:edited"
+    """A person changed the arguments of a held call; somebody else decides it."""
+    APPROVAL_REMINDED = "approval:reminded"
+    """A person asked those who may decide to do so."""
+
+    POLICY_CHANGED = "policy:changed"
+    """A policy was written, changed or taken away: what it said before, and what it says."""
+    CHANNEL_CHANGED = "channel:changed"
+    """Somewhere that notices go was added, changed or taken away."""
+    CHANNEL_DISABLED = "channel:disabled"
+    """Notices could not be delivered for too long, or were refused for good: no more are sent."""
+
     KEY_CREATED = "key:created"
     """An API key was made."""
     KEY_ROTATED = "key:rotated"

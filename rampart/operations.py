@@ -117,12 +117,17 @@ OF_A_CALL: Codes = {
 }
 OF_A_CANCEL: Codes = {403: ("permission_denied",), 409: ("already_final",)}
 OF_A_DECISION: Codes = {
-    403: ("machine_cannot_approve", "permission_denied", "self_approval"),
+    403: (
+        "machine_cannot_approve", "permission_denied", "self_approval", "not_in_group",
+        "step_up_required",
+    ),
     409: (
-        "already_decided", "digest_mismatch", "tool_changed", "tool_gone", "tool_disabled",
+        "already_decided", "already_voted", "single_only", "digest_mismatch", "tool_changed",
+        "tool_gone", "tool_disabled",
         "policy_changed", "key_revoked", "scope_lost",
     ),
     410: ("expired",),
+    422: ("reason_required", "confirmation_required"),
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from approvals import execution
+from approvals import execution, rulebook
 from approvals.models import Approval, Invocation
 from audit import append_only
 from tools import catalogue, identity
@@ -65,12 +65,14 @@ def _nothing_remembered() -> Iterator[None]:
     """No test sees another's keys, switches or counted calls."""
     identity.forget_all()
     catalogue.forget()
+    rulebook.forget()
     if django_settings.REDIS_URL:
         with redis.Redis.from_url(django_settings.REDIS_URL) as client:
             client.flushdb()
     yield
     identity.forget_all()
     catalogue.forget()
+    rulebook.forget()
 
 
 @pytest.fixture(autouse=True)
@@ -98,22 +100,22 @@ def tools_synced(db: None) -> None:
 @pytest.fixture
 def owner(db: None) -> User:
     """The person who answers for the agent's key."""
-    return _person("owner")
+    return person("owner")
 
 
 @pytest.fixture
 def reviewer(db: None) -> User:
     """A person who may decide."""
-    return _person("reviewer", *REVIEWER_PERMISSIONS)
+    return person("reviewer", *REVIEWER_PERMISSIONS)
 
 
 @pytest.fixture
 def stranger(db: None) -> User:
     """A person who may sign in and do nothing."""
-    return _person("stranger")
+    return person("stranger")
 
 
-def _person(name: str, *permissions: str) -> User:
+def person(name: str, *permissions: str) -> User:
     user = User.objects.create_user(name, password=f"{name}-password", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     return User.objects.get(pk=user.pk)

@@ -12,6 +12,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 import re2
+from pydantic import BaseModel
 
 Number = int | float | Decimal
 
@@ -52,6 +53,9 @@ class Incomparable(Exception):
     """The field's value cannot be compared with the condition's."""
 
 
+MISSING = object()
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One comparison of one field; `value` has been checked by `fault` before it is used."""
@@ -63,9 +67,16 @@ class Condition:
     def reason(self, arguments: Mapping[str, Any]) -> str | None:
         """Why these arguments need a person, or None when they don't."""
         try:
-            met = self._met(_plain(arguments.get(self.field)))
+            return self.why_met(arguments)
+        except Incomparable as unclear:
+            return str(unclear)
+
+    def why_met(self, arguments: Mapping[str, Any]) -> str | None:
+        """How the condition is met, or None when it isn't; Incomparable if nobody can tell."""
+        try:
+            met = self._met(_plain(_value(arguments, self.field)))
         except (Incomparable, ArithmeticError):  # Decimal's signalling NaN raises when compared.
-            return f"{self.field} cannot be compared"
+            raise Incomparable(f"{self.field} cannot be compared") from None
         phrase = PHRASES[self.operator]
         return phrase.format(field=self.field, value=self.value) if met else None
 
@@ -96,6 +107,20 @@ class Condition:
                 return _contains(actual, self.value)
             case _:
                 return _matches(actual, self.value)
+
+
+def _value(arguments: Mapping[str, Any], field: str) -> Any:
+    """The argument of this name, or what a dotted name finds inside one: `money.amount`."""
+    found = arguments.get(field, MISSING)
+    if found is not MISSING or "." not in field:
+        return None if found is MISSING else found
+    found = arguments
+    for part in field.split("."):
+        if isinstance(found, Mapping):
+            found = found.get(part)
+        else:
+            found = getattr(found, part, None) if isinstance(found, BaseModel) else None
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """A tool as its author defined it: judged as a whole, checked and complete."""
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from audit.canonical import canonical_text, exact, recordable
+from audit.canonical import recordable, short_digest
 from tools.conditions import Condition, Operator
 from tools.drafts import Draft, Grants, PolicyCheck, SideEffectMetadata, first_line
 from tools.errors import OutputValidationError, ToolRegistrationError
@@ -147,13 +146,13 @@ class ToolDefinition:
     @cached_property
     def policy_version(self) -> str:
         """A short digest of the rules that the code sets; it changes when they do."""
-        return _short_digest(self._policies())
+        return short_digest(self._policies())
 
     @cached_property
     def schema_hash(self) -> str:
         """A digest of everything that an approval relies on."""
         grants = recordable(asdict(self.grants)) if self.grants else None
-        return _short_digest([self.public_schema, grants, list(self.secrets)])
+        return short_digest([self.public_schema, grants, list(self.secrets)])
 
     def _policies(self) -> dict[str, Any]:
         conditions = [
@@ -197,10 +196,6 @@ def _condition(name: str, value: Any, parameters: set[str | None]) -> Condition:
         if name.startswith("over_"):
             return Condition(name.removeprefix("over_"), Operator.OVER, value)
     return Condition(name, Operator.EQUAL, value)
-
-
-def _short_digest(value: Any) -> str:
-    return hashlib.sha256(canonical_text(exact(value)).encode()).hexdigest()[:32]
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from approvals.admin import BADGES
+from approvals.desk.looks import BADGES
 from approvals.models import Approval, Vote
 from approvals.states import ApprovalStatus, InvocationStatus
 from audit.models import Event, local_now

@@ -18,7 +18,7 @@ from django.urls import reverse
 from django.utils.html import escape
 from pytest_django import Settings
 
-from approvals import deciding
+from approvals import reviewers
 from audit.events import EventName
 from audit.models import Event, local_now
 from tests.admin.conftest import browser
@@ -380,13 +380,13 @@ def test_who_rotates_is_told_that_they_will_not_decide_its_calls(
     agent: Agent, trace: Any, reviewer: User
 ) -> None:
     client = browser(reviewer)
-    assert deciding.why_not(held(agent, trace), reviewer) is None
+    assert reviewers.why_not(held(agent, trace), reviewer) is None
     form = client.get(page_of(agent.row, "rotate")).content.decode()
     assert "You become the new key's maker, and so can't approve its calls." in form
     (text,) = texts_in(client.post(page_of(agent.row, "rotate")))
     successor = Agent(ApiKey.objects.get(rotated_from=agent.row), text)
-    refused = deciding.why_not(held(successor, trace, text="other"), reviewer)
-    assert refused is not None and refused[0] == "self_approval"
+    refused = reviewers.why_not(held(successor, trace, text="other"), reviewer)
+    assert refused is not None and refused.code == "self_approval"
 
 
 def seen_on(answer: HttpResponse) -> str:

@@ -109,14 +109,14 @@ def test_every_address_of_the_api_is_described_and_no_other(document: dict[str, 
 
 @pytest.mark.feature("H2", "H6")
 def test_every_problem_is_an_answer_somewhere() -> None:
-    """But for methods that no operation has, and proofs that none asks for yet."""
+    """But for methods that no operation has."""
     named = {
         code
         for operation in OPERATIONS.values()
         for codes in operation.problems.values()
         for code in codes
     }
-    assert set(CODES) - named == {"method_not_allowed", "step_up_required"}
+    assert set(CODES) - named == {"method_not_allowed"}
 
 
 @pytest.mark.feature("E27", "H6")

@@ -371,7 +371,7 @@ def test_outside_of_its_transaction_the_reviewer_can_never_decide(
         connections.close_all()
 
     def approve(*args: Any, **options: Any) -> Any:
-        assert args[1].is_active and args[1].has_perm(smoke.deciding.DECIDE)
+        assert args[1].is_active and args[1].has_perm(smoke.reviewers.DECIDE)
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()

@@ -12,7 +12,8 @@ from approvals import deciding
 from approvals.bodies import DecisionBody
 from approvals.deciding import Undecided
 from approvals.models import Approval
-from approvals.serializers import deciders, describe_approvals, eligible
+from approvals.reviewers import deciders, eligible
+from approvals.serializers import describe_approvals
 from approvals.states import ApprovalStatus
 from approvals.transitions import Said
 from rampart.management.arguments import id_of

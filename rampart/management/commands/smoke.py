@@ -16,7 +16,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.management.base import CommandParser
 from django.db import transaction
 
-from approvals import deciding, pipeline
+from approvals import deciding, pipeline, reviewers
 from approvals.deciding import Undecided
 from approvals.models import Approval, Invocation
 from approvals.transitions import Said
@@ -124,6 +124,6 @@ def _let_decide(reviewer: User, may: bool) -> None:
     """Saved first: another run that is about to approve waits here until this one has."""
     reviewer.is_active = may
     reviewer.save(update_fields=["is_active"])
-    app, codename = deciding.DECIDE.split(".")
+    app, codename = reviewers.DECIDE.split(".")
     permission = Permission.objects.get(content_type__app_label=app, codename=codename)
     reviewer.user_permissions.set([permission] if may else [])

@@ -8,7 +8,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from approvals.states import FAILED, OPEN, ApprovalStatus, InvocationStatus, Verdict
+from approvals.stages import Ballot, Standing, Terms
+from approvals.states import FAILED, OPEN, ApprovalStatus, InvocationStatus, Risk, Verdict
 from audit.fields import CanonicalJSONField
 from audit.models import local_now, new_id
 from tools.models import ApiKey, ToolVersion
@@ -16,7 +17,7 @@ from tools.models import ApiKey, ToolVersion
 ONE_PER_IDEMPOTENCY_KEY = "one_invocation_per_idempotency_key"
 ONE_HELD_PER_ACTION = "one_held_invocation_per_action"
 ENDED_WHEN_FINAL = "invocation_ended_when_final"
-ONE_VOTE_EACH = "one_vote_per_reviewer_and_stage"
+ONE_VOTE_EACH = "one_vote_per_reviewer_and_content"
 
 
 class InvocationQuerySet(models.QuerySet["Invocation"]):
@@ -72,9 +73,14 @@ class Invocation(models.Model):
     idempotency_key = models.CharField(max_length=255, null=True)
 
     digest = models.CharField(max_length=64)
+    """Of the action that would run; another than `asked_digest` once a reviewer has edited it."""
+    asked_digest = models.CharField(max_length=64)
+    """Of the action that was asked for: the same call again is known by it."""
     request_digest = models.CharField(max_length=64)
     arguments = CanonicalJSONField(default=dict)
     arguments_sealed = models.BinaryField(null=True)
+    modifications = CanonicalJSONField(null=True)
+    """What reviewers have changed in the arguments, redacted; null if nothing."""
 
     result = CanonicalJSONField(null=True)
     result_sealed = models.BinaryField(null=True)
@@ -102,6 +108,7 @@ class Invocation(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["lineage", "-id"], name="invocation_by_caller"),
+            models.Index(fields=["tool_name", "-id"], name="invocation_by_tool"),
             models.Index(
                 fields=["status", "dispatch_after"],
                 name="invocation_open",
@@ -115,7 +122,7 @@ class Invocation(models.Model):
                 name=ONE_PER_IDEMPOTENCY_KEY,
             ),
             models.UniqueConstraint(
-                fields=["lineage", "digest"],
+                fields=["lineage", "asked_digest"],
                 condition=Q(status=InvocationStatus.HELD, idempotency_key__isnull=True),
                 name=ONE_HELD_PER_ACTION,
             ),
@@ -161,10 +168,10 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
         return self.order_by("expires_at")
 
     def with_everything(self) -> "ApprovalQuerySet":
-        """With what a page or an answer about it shows, in one query."""
+        """With what a page or an answer about it shows, in three queries."""
         return self.select_related(
             "invocation__tool_version", "invocation__key__owner", "resolved_by"
-        ).prefetch_related("votes__reviewer")
+        ).prefetch_related("votes__reviewer", "edits__editor")
 
 
 class Approval(models.Model):
@@ -172,8 +179,15 @@ class Approval(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     invocation = models.OneToOneField(Invocation, on_delete=models.PROTECT, related_name="approval")
+    tool_name = models.CharField(max_length=200)
+    actor = models.CharField(max_length=200)
     status = models.CharField(max_length=12, choices=ApprovalStatus.choices)
+    risk = models.PositiveSmallIntegerField(choices=Risk.choices)
     reason = models.TextField()
+    terms = CanonicalJSONField(default=dict)
+    """What it takes to decide it, frozen when the call was held; read it by `agreed`."""
+    trace = CanonicalJSONField(default=list)
+    """What each rule said when the call was held: `[{rule, answer, reason}]`, redacted."""
     requested_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
     resolved_at = models.DateTimeField(null=True)
@@ -194,15 +208,46 @@ class Approval(models.Model):
                 name="approval_pending",
                 condition=Q(status=ApprovalStatus.PENDING),
             ),
+            models.Index(fields=["status", "-id"], name="approval_by_status"),
+            models.Index(fields=["tool_name", "-id"], name="approval_by_tool"),
+            models.Index(fields=["actor", "-id"], name="approval_by_actor"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.invocation.tool_name} for {self.invocation.actor}"
+        return f"{self.tool_name} for {self.actor}"
 
     @property
     def requesting_side(self) -> set[int | None]:
-        """The people who may not decide."""
+        """The people who asked, or are behind who asked: they may not decide."""
         return self.invocation.key.people_behind
+
+    @property
+    def editors(self) -> set[int]:
+        """The people who have changed what would run: they may not decide either."""
+        return {edit.editor_id for edit in self.edits.all()}
+
+    @property
+    def agreed(self) -> Terms:
+        """What it takes to decide it."""
+        return Terms.of_json(self.terms)
+
+    @property
+    def approvers(self) -> set[int]:
+        """Who has said yes to exactly what would run now."""
+        return {vote.reviewer_id for vote in self._counting_votes()}
+
+    @property
+    def standing(self) -> Standing:
+        """Where its stages stand; only a yes to exactly what would run now counts."""
+        return Standing.of(
+            self.agreed.stages,
+            [Ballot(vote.reviewer_id, vote.stage) for vote in self._counting_votes()],
+        )
+
+    def _counting_votes(self) -> list["Vote"]:
+        digest = self.invocation.digest
+        votes = [vote for vote in self.votes.all() if vote.verdict == Verdict.APPROVE]
+        return [vote for vote in votes if vote.digest == digest]
 
     @property
     def is_pending(self) -> bool:
@@ -210,7 +255,10 @@ class Approval(models.Model):
 
 
 class Vote(models.Model):
-    """What one reviewer said, once, and the digest of what was shown when it was said."""
+    """What one reviewer said, and the digest of what was shown when it was said.
+
+    Nobody says yes twice to the same content, whatever the stage; a yes can be followed by a no.
+    """
 
     approval = models.ForeignKey(Approval, on_delete=models.PROTECT, related_name="votes")
     reviewer = models.ForeignKey(
@@ -221,12 +269,20 @@ class Vote(models.Model):
     note = models.TextField(blank=True)
     reason_to_agent = models.TextField(blank=True)
     digest = models.CharField(max_length=64)
+    source = models.CharField(max_length=16, blank=True)
+    """By which way it came: `admin`, `rest` or `command`."""
+    in_bulk = models.BooleanField(default=False)
+    shown_at = models.DateTimeField(null=True)
+    """When the page was rendered on which it was said."""
     at = models.DateTimeField()
 
     class Meta:
         ordering = ["at"]
+        indexes = [models.Index(fields=["reviewer", "-at"], name="vote_by_reviewer")]
         constraints = [
-            models.UniqueConstraint(fields=["approval", "reviewer", "stage"], name=ONE_VOTE_EACH)
+            models.UniqueConstraint(
+                fields=["approval", "reviewer", "verdict", "digest"], name=ONE_VOTE_EACH
+            )
         ]
 
     def __str__(self) -> str:
@@ -240,5 +296,27 @@ class Vote(models.Model):
             "verdict": self.verdict,
             "reason_to_agent": self.reason_to_agent or None,
             "note": (self.note or None) if with_note else None,
+            "source": self.source or None,
             "at": self.at,
         }
+
+
+class Edit(models.Model):
+    """A change that a reviewer made to the arguments of a held call, both forms redacted."""
+
+    approval = models.ForeignKey(Approval, on_delete=models.PROTECT, related_name="edits")
+    editor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="edits"
+    )
+    digest_before = models.CharField(max_length=64)
+    digest_after = models.CharField(max_length=64)
+    before = CanonicalJSONField()
+    after = CanonicalJSONField()
+    reason_to_agent = models.TextField(blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["at"]
+
+    def __str__(self) -> str:
+        return f"{self.editor} edited {self.approval_id}"
