@@ -24,7 +24,7 @@ from tools import catalogue, identity
 from tools.key_cabinet import create_key
 from tools.models import ApiKey
 
-pytest_plugins = ["tests.stack"]
+pytest_plugins = ["tests.stack", "tests.desk_cast"]
 
 # A busy machine is slow, not wrong.
 hypothesis.settings.register_profile(

@@ -1,6 +1,7 @@
 """Several people decide: distinct ones, stage after stage, on every way to decide."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from approvals import deciding, reviewers
 from approvals.models import Approval, Vote
 from approvals.transitions import Said
 from audit.models import Event
-from tests.approvals.conftest import Rule
 from tests.approvals.test_deciding import decide
 from tests.conftest import Agent, as_person, effects, held, work
+from tests.desk_cast import Rule
 
 pytestmark = pytest.mark.django_db
 
@@ -177,9 +178,9 @@ def test_a_rule_gives_its_own_time_to_decide_and_the_shortest_one_counts(
         return (approval.expires_at - approval.requested_at).total_seconds() / 3600
 
     assert hours(held(agent, trace)) == 24
-    write_rule("a week", tool="guarded_*", expires_after="7 00:00:00")
+    write_rule("a week", tool="guarded_*", expires_after=timedelta(days=7))
     assert hours(held(agent, trace, text="longer")) == 24 * 7
-    write_rule("two hours", tool="*", side_effect="writes", expires_after="02:00:00")
+    write_rule("two hours", tool="*", side_effect="writes", expires_after=timedelta(hours=2))
     assert hours(held(agent, trace, text="shorter")) == 2
 
 

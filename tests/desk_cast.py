@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 
 from approvals import rulebook
 from approvals.models import Policy
-from tests.conftest import REVIEWER_PERMISSIONS, person
 
 Rule = Callable[..., Policy]
+DECIDING = ("decide_approval", "view_approval", "view_invocation", "view_event")
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def member(db: None) -> Callable[..., User]:
     """A person who may decide, in these groups."""
 
     def make(name: str, *groups: str) -> User:
-        user = person(name, *REVIEWER_PERMISSIONS)
+        user = User.objects.create_user(name, password=f"{name}-password", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=DECIDING))
         user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
         return User.objects.get(pk=user.pk)
 
