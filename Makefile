@@ -4,7 +4,7 @@ PYTHON ?= python3
 export RAMPART_VAR ?= var
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run test bench faults fuzz check lint types lock clean
+.PHONY: run test bench faults fuzz screenshots check lint types lock clean
 .DEFAULT_GOAL := run
 
 .venv/bin/python:
@@ -50,6 +50,10 @@ bench: .venv/test.stamp .venv/peers.stamp
 # The API under schemathesis, longer than the tests do: `make fuzz EXAMPLES=1000 SEED=7`.
 fuzz: .venv/test.stamp
 	@exec python -m tests.rampart.fuzzing $(or $(EXAMPLES),300) $(or $(SEED),1)
+
+# The pictures of docs/images, of the running product with demo data; needs Chromium.
+screenshots: .venv/test.stamp
+	@exec python -m tests.screenshots
 
 check: .venv/test.stamp
 	@$(MAKE) --no-print-directory lint types

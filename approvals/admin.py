@@ -5,24 +5,44 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from approvals import reviewers
+from approvals.desk.bulk import BulkPages
 from approvals.desk.calls import InvocationAdmin
+from approvals.desk.cancelling import CancelPages
 from approvals.desk.page import CallPages
-from approvals.desk.people import the_person
+from approvals.desk.people import owns_keys, sees_all, the_person, visible_to
+from approvals.desk.presets import PresetAdmin
 from approvals.desk.queue import QueuePages
-from approvals.models import Approval, ApprovalQuerySet, Invocation
+from approvals.models import (
+    Approval,
+    ApprovalQuerySet,
+    Channel,
+    Invocation,
+    Notice,
+    Policy,
+    Preset,
+)
+from approvals.notices.admin import ChannelAdmin
+from approvals.notices.log_admin import NoticeAdmin
+from approvals.policy_admin import PolicyAdmin
 
 admin.site.register(Invocation, InvocationAdmin)
+admin.site.register(Policy, PolicyAdmin)
+admin.site.register(Preset, PresetAdmin)
+admin.site.register(Channel, ChannelAdmin)
+admin.site.register(Notice, NoticeAdmin)
 
 
 @admin.register(Approval)
-class ApprovalAdmin(QueuePages, CallPages):
-    """Held calls: whoever may decide may look."""
+class ApprovalAdmin(QueuePages, BulkPages, CancelPages, CallPages):
+    """Held calls: whoever may decide sees all, and owners of keys those of their own."""
 
     def get_queryset(self, request: HttpRequest) -> ApprovalQuerySet:
-        return Approval.objects.with_everything()
+        return visible_to(the_person(request)).with_everything()
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return the_person(request).has_perm(reviewers.DECIDE) or super().has_view_permission(
-            request, obj
-        )
+        person = the_person(request)
+        return sees_all(person) or owns_keys(person)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Owners hold no permission of the room, and still have a reason to enter it."""
+        return super().has_module_permission(request) or self.has_view_permission(request)

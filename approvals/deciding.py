@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from approvals import dispatch, execution, transitions, upkeep, waiting
 from approvals.errors import StaleTransition
 from approvals.models import Approval
-from approvals.reviewers import Reason, lacking, who_won, why_not
+from approvals.reviewers import Reason, lacking, who_won, why_not, why_not_reject
 from approvals.transitions import Said
 from audit import ledger
 from audit.events import EventName
@@ -79,9 +79,12 @@ def reject(
     *,
     expected_digest: str | None = None,
 ) -> Decided | Undecided:
-    """Say no; the call ends, and the agent is told the reason that is for it, never the note."""
+    """Say no; the call ends, and the agent is told the reason that is for it, never the note.
+
+    Who has said yes may still say no, while others have yet to agree.
+    """
     refused = (
-        why_not(approval, reviewer)
+        why_not_reject(approval, reviewer)
         or seen_otherwise(approval, expected_digest)
         or unmet_to_decide(approval, said)
     )
@@ -98,7 +101,8 @@ def _decide(
         except (StaleTransition, IntegrityError):
             tries += 1
             approval = fresh_approval(approval.pk)
-            refused = why_not(approval, reviewer) or seen_otherwise(approval, content)
+            may = why_not if step is transitions.approve else why_not_reject
+            refused = may(approval, reviewer) or seen_otherwise(approval, content)
             if refused is None and tries == MOST_TRIES:
                 refused = Reason("already_decided", who_won(approval))
         else:

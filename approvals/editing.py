@@ -4,7 +4,7 @@ What an editor puts in goes through everything that a caller's arguments go thro
 types, every rule. What was hidden from the editor stays as it was unless it is written anew.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -34,7 +34,14 @@ from tools.identity import Caller
 
 
 class Unfitting(Exception):
-    """The arguments can't be taken; the message says why, without their values."""
+    """The arguments can't be taken; the message says why, without their values.
+
+    `faults` names what is wrong with which argument, where it is one of them: `{path, message}`.
+    """
+
+    def __init__(self, message: str, faults: Sequence[Mapping[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults
 
 
 def edit(
@@ -78,7 +85,11 @@ def revised(row: Invocation, arguments: dict[str, Any]) -> Revision:
         frozen = vault.unseal(row.arguments_sealed or b"")
     except UnreadableArguments:
         raise Unfitting("What was asked can't be read any more.") from None
-    action = _validated(row, merged(frozen, row.arguments, arguments))
+    try:
+        meant = merged(frozen, row.arguments, arguments)
+    except ValueError:  # A half surrogate, or a number that no JSON reader holds exactly.
+        raise Unfitting("There are characters or numbers in it that can't be kept.") from None
+    action = _validated(row, meant)
     if action.digest() == row.digest:
         raise Unfitting("Nothing is changed.")
     judgement = door.judged(action)
@@ -101,8 +112,8 @@ def _validated(row: Invocation, arguments: dict[str, Any]) -> Action:
     visit = door.visit_of(call, Caller.of(row.key), tool, local_now())
     found = door.validated(visit)
     if isinstance(found, Refusal):
-        faults = [f"{fault['path']}: {fault['message']}" for fault in found.fields]
-        raise Unfitting("; ".join(faults) or found.message)
+        told = [f"{fault['path']}: {fault['message']}" for fault in found.fields]
+        raise Unfitting("; ".join(told) or found.message, found.fields)
     return found
 
 
@@ -145,4 +156,11 @@ def _changes(row: Invocation, frozen: dict[str, Any], action: Action) -> list[di
         if frozen.get(name) != action.frozen.get(name):
             asked = found[name]["asked"] if name in found else row.arguments.get(name)
             found[name] = {"argument": name, "asked": asked, "approved": shown.get(name)}
-    return list(found.values())
+    return [change for change in found.values() if not _is_as_asked(change)]
+
+
+def _is_as_asked(change: dict[str, Any]) -> bool:
+    """Whether an argument was put back to what was asked; of what is hidden nobody can tell."""
+    if REDACTED in canonical_text(change["asked"]):
+        return False
+    return canonical_text(change["asked"]) == canonical_text(change["approved"])

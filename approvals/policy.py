@@ -9,7 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
@@ -124,9 +124,12 @@ class WrittenRule:
 
     def concerns(self, tool: ToolDefinition, actor: str) -> bool:
         """Whether it is about this caller's calls of the tool, whatever their arguments."""
+        return self.is_about(tool) and (not self.actor or fnmatchcase(actor, self.actor))
+
+    def is_about(self, tool: ToolDefinition) -> bool:
+        """Whether it is about calls of the tool, whoever makes them."""
         return (
             fnmatchcase(tool.name, self.tool)
-            and (not self.actor or fnmatchcase(actor, self.actor))
             and (not self.scope or (bool(tool.scope) and scopes.allows([self.scope], tool.scope)))
             and (not self.side_effect or _has_effect(tool, self.side_effect))
         )
@@ -167,6 +170,11 @@ class WrittenRule:
         stages = [[stage.needs, stage.group_id] for stage in self.terms.stages]
         return [*about, conditions, stages, {**self.terms.as_json(), "stages": None}]
 
+    @property
+    def is_about_all_callers(self) -> bool:
+        """Whether it makes no difference who calls."""
+        return self.actor in ("", "*")
+
 
 def _has_effect(tool: ToolDefinition, effect: str) -> bool:
     if effect == "writes":
@@ -205,23 +213,56 @@ class Opinion:
     decision: Decision
 
 
+MOST_REMEMBERED = 4096
+"""Pairs of tool and caller for which a rulebook remembers its rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """The rules that one caller's calls of one tool may meet, and their version."""
+
+    rules: tuple[WrittenRule, ...]
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """Every rule that people have written, in their order, and what becomes of unruled writes."""
+    """Every rule that people have written, in their order, and what becomes of unruled writes.
+
+    What it finds for a tool and a caller is remembered: a thousand rules cost each call the same
+    as one.
+    """
 
     written: tuple[WrittenRule, ...]
     unruled_writes: str
+    extracts: dict[tuple[str, str], Extract] = field(default_factory=dict, compare=False)
 
-    def about(self, tool: ToolDefinition, actor: str) -> list[WrittenRule]:
+    def about(self, tool: ToolDefinition, actor: str) -> tuple[WrittenRule, ...]:
         """The written rules that this caller's calls of the tool may meet."""
-        return [rule for rule in self.written if rule.concerns(tool, actor)]
+        return self._extract(tool, actor).rules
 
     def version(self, tool: ToolDefinition, actor: str) -> str:
-        """A short digest of all rules that these calls may meet; it changes when they do."""
-        about = self.about(tool, actor)
+        """A short digest of all rules that these calls may meet; it changes when they do.
+
+        Neither their names nor their order make a difference.
+        """
+        return self._extract(tool, actor).version
+
+    def _extract(self, tool: ToolDefinition, actor: str) -> Extract:
+        place = (tool.schema_hash, actor)
+        found = self.extracts.get(place)
+        if found is None:
+            if len(self.extracts) >= MOST_REMEMBERED:
+                self.extracts.clear()
+            found = self.extracts[place] = self._extracted(tool, actor)
+        return found
+
+    def _extracted(self, tool: ToolDefinition, actor: str) -> Extract:
+        about = tuple(rule for rule in self.written if rule.concerns(tool, actor))
         if not about:
-            return tool.policy_version
-        return short_digest([tool.policy_version, [rule.substance for rule in about]])
+            return Extract((), tool.policy_version)
+        substances = sorted((rule.substance for rule in about), key=repr)
+        return Extract(about, short_digest([tool.policy_version, substances]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from django.db import transaction
 from approvals import metrics, vault
 from approvals.door import Action
 from approvals.models import Invocation
+from approvals.notices.bell import ring
+from approvals.notices.outbox import notices_of
 from approvals.states import api_word, is_final
 from audit import ledger
 from audit.canonical import is_recorded_as, storable_text
@@ -105,12 +107,15 @@ def tell(
     redactor: Redactor = PLAIN,
     beside: list[Invocation] | None = None,
 ) -> None:
-    """The ledger's line about a call, as the call stands now."""
+    """The ledger's line about a call, as the call stands now, and beside it what is to be told."""
     approval = None if beside or approval_id else row.decision_record
+    approval_id = approval_id or (approval.pk if approval else None)
+    by = row.actor if actor is None else actor
+    notices = notices_of(row, event, approval_id=approval_id, actor=by, metadata=metadata or {})
     ledger.record(
         event,
         event_id=event_id or row.audit_id,
-        actor=row.actor if actor is None else actor,
+        actor=by,
         tool_name=row.tool_name,
         status=api_word(row.status),
         reason=reason,
@@ -120,12 +125,14 @@ def tell(
         started_at=row.started_at,
         metadata={"caller": row.metadata, **(metadata or {})},
         invocation_id=row.pk,
-        approval_id=approval_id or (approval.pk if approval else None),
+        approval_id=approval_id,
         session_id=row.session_id,
         request_id=row.request_id,
         source=row.source,
         key_prefix=row.key_prefix,
         redactor=redactor,
-        beside=beside or (),
+        beside=[*(beside or ()), *notices],
     )
+    if notices:
+        transaction.on_commit(ring)
     transaction.on_commit(lambda: metrics.moved(row, event))

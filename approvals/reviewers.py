@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
@@ -23,9 +24,18 @@ class Reason:
     sentence: str
 
 
-def why_not(approval: Approval, person: User) -> Reason | None:
-    """Why this person can't decide this call now; None if they can."""
-    return _never(approval, person) or _too_late(approval) or _not_now(approval, person)
+def why_not(approval: Approval, person: User, moment: datetime | None = None) -> Reason | None:
+    """Why this person can't decide this call now; None if they can.
+
+    Whoever asks about many of them gives the moment; else it is the database's.
+    """
+    return _never(approval, person) or _too_late(approval, moment) or _not_now(approval, person)
+
+
+def why_not_reject(approval: Approval, person: User) -> Reason | None:
+    """Why this person can't say no: as for a yes, but who has said yes may think better of it."""
+    refused = why_not(approval, person)
+    return None if refused and refused.code == "already_voted" else refused
 
 
 def _never(approval: Approval, person: User) -> Reason | None:
@@ -40,9 +50,9 @@ def _never(approval: Approval, person: User) -> Reason | None:
     return None
 
 
-def _too_late(approval: Approval) -> Reason | None:
+def _too_late(approval: Approval, moment: datetime | None) -> Reason | None:
     if approval.status == ApprovalStatus.EXPIRED or (
-        approval.is_pending and approval.expires_at <= transitions.now()
+        approval.is_pending and approval.expires_at <= (moment or transitions.now())
     ):
         return Reason("expired", "The time to decide this call is over.")
     if not approval.is_pending:

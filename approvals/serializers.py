@@ -1,24 +1,35 @@
 """Approvals as the API shows them, to callers and to people."""
 
+import json
+import re
 from collections.abc import Iterable
+from datetime import datetime
+from string import Formatter
 from typing import Any
 
 from django.contrib.auth.models import User
 
 from approvals.models import Approval, Invocation
 from approvals.reviewers import deciders, eligible, why_not
+from approvals.transitions import now
 from audit.redaction import REDACTED
 from tools import registry
 from tools.errors import UnknownTool
+from tools.models import know_people
 
 LONGEST_SUMMARY = 140
+LONGEST_VALUE = 40
 ARGUMENTS_IN_SUMMARY = 3
+BLANKS = re.compile(r"[ \n\t]+")
+"""What a sentence has one space for; other blanks are shown for what they are."""
 
 
 def describe_approvals(approvals: Iterable[Approval], person: User | None) -> list[dict[str, Any]]:
     """Approvals; a person also learns who may decide, whether they may, and the private notes."""
+    approvals, moment = list(approvals), now()
+    know_people(approval.invocation.key for approval in approvals)
     holders = deciders() if person else []
-    return [_describe(approval, person, holders) for approval in approvals]
+    return [_describe(approval, person, holders, moment) for approval in approvals]
 
 
 def describe_approval(approval: Approval, person: User | None) -> dict[str, Any]:
@@ -26,9 +37,11 @@ def describe_approval(approval: Approval, person: User | None) -> dict[str, Any]
     return describe_approvals([approval], person)[0]
 
 
-def _describe(approval: Approval, person: User | None, holders: list[User]) -> dict[str, Any]:
+def _describe(
+    approval: Approval, person: User | None, holders: list[User], moment: datetime
+) -> dict[str, Any]:
     row = approval.invocation
-    refused = why_not(approval, person) if person else None
+    refused = why_not(approval, person, moment) if person else None
     voters = [vote.describe(with_note=person is not None) for vote in approval.votes.all()]
     return {
         "id": str(approval.pk),
@@ -76,12 +89,45 @@ def arguments_in_order(row: Invocation) -> dict[str, Any]:
 
 
 def summary(row: Invocation) -> str:
-    """One plain sentence, at most 140 characters: who wants what, with the first arguments."""
-    telling = [
-        f"{name} {value}"
-        for name, value in arguments_in_order(row).items()
-        if value not in (None, "", REDACTED)
-    ]
-    details = ", ".join(telling[:ARGUMENTS_IN_SUMMARY])
-    text = f"{row.actor} wants to run {row.tool_name}" + (f": {details}" if details else "")
+    """One plain sentence, at most 140 characters: who wants what, as the tool's author puts it.
+
+    Each value is cut first, so that a long one can't push the rest of the sentence out of sight.
+    """
+    text = f"{_short(row.actor)} {_wish(row)}"
     return text if len(text) <= LONGEST_SUMMARY else text[: LONGEST_SUMMARY - 1] + "…"
+
+
+def _wish(row: Invocation) -> str:
+    """What it wants: by the template of its tool, else its name and the first arguments."""
+    given = arguments_in_order(row)
+    if template := _template(row.tool_name):
+        parts = Formatter().parse(template)
+        return "".join(
+            words + ("" if name is None else _said(given, name)) for words, name, _, _ in parts
+        )
+    telling = [name for name, value in given.items() if value not in (None, "", REDACTED)]
+    details = ", ".join(
+        f"{_short(name)} {_said(given, name)}" for name in telling[:ARGUMENTS_IN_SUMMARY]
+    )
+    return f"wants to run {row.tool_name}" + (f": {details}" if details else "")
+
+
+def _template(tool_name: str) -> str:
+    try:
+        return registry.find(tool_name).summary
+    except UnknownTool:
+        return ""
+
+
+def _said(given: dict[str, Any], name: str) -> str:
+    value = given.get(name)
+    if value is None:
+        return "nothing"
+    return _short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _short(text: str) -> str:
+    """On one line, and no longer than a value in a sentence may be."""
+    is_whole = len(text) <= LONGEST_VALUE
+    line = BLANKS.sub(" ", text if is_whole else text[: LONGEST_VALUE - 1])
+    return line if is_whole else line + "…"

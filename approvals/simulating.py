@@ -4,15 +4,23 @@ The same functions of the door and of the policy are asked, in the same order. N
 told or counted: limits are only named, and no earlier call under an idempotency key is looked for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from uuid import uuid4
 
+from django.conf import settings
+
 from approvals import door
 from approvals.door import Action, Call, Refusal, Visit
-from approvals.policy import Deny, NeedsApproval, Opinion
+from approvals.policy import Deny, Judgement, NeedsApproval, Opinion
+from approvals.policy_facts import HOW, StageFacts, is_decidable, who_could
 from approvals.reviewers import deciders
+from approvals.rulebook import rulebook
+from approvals.stages import Terms
+from approvals.transitions import now
+from audit.canonical import JSON
 from audit.models import local_now
 from audit.redaction import Redactor
 from tools import registry
@@ -54,12 +62,21 @@ class Supposed:
     """The people who could not decide its calls."""
 
     @classmethod
-    def with_key(cls, row: ApiKey) -> "Supposed":
-        """The caller whose key this is."""
-        return cls(Caller.of(row), frozenset({row.owner_id, row.created_by_id}))
+    def of(cls, actor: str, scopes: Sequence[str], prefix: str | None = None) -> "Supposed | None":
+        """The actor with these scopes and no key, or with a usable key: the named or the newest."""
+        if scopes:
+            return cls.with_scopes(actor, scopes)
+        rows = ApiKey.objects.usable(now()).filter(actor=actor).select_related("owner")
+        row = (rows.filter(prefix=prefix) if prefix else rows).first()
+        return None if row is None else cls.with_key(row)
 
     @classmethod
-    def with_scopes(cls, actor: str, scopes: list[str]) -> "Supposed":
+    def with_key(cls, row: ApiKey) -> "Supposed":
+        """The caller whose key this is."""
+        return cls(Caller.of(row), frozenset(row.people_behind))
+
+    @classmethod
+    def with_scopes(cls, actor: str, scopes: Sequence[str]) -> "Supposed":
         """A caller that has no key yet."""
         caller = Caller(
             key_id=0, prefix="", digest="", lineage=uuid4(), actor=actor, owner_id=0,
@@ -70,11 +87,40 @@ class Supposed:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """What a held call would wait for."""
+
+    terms: Terms
+    stages: list[StageFacts]
+    """Who could fill each, without the requester's side."""
+    is_decidable: bool
+    """Whether they are distinct people enough for all stages."""
+
+    @property
+    def expires_after(self) -> timedelta:
+        """How long people would have."""
+        usual: timedelta = settings.RAMPART_APPROVAL_TTL
+        return self.terms.expires_after or usual
+
+    @property
+    def conditions(self) -> list[str]:
+        """What else a decision would need, in words."""
+        return [words for name, words in HOW.items() if getattr(self.terms, name)]
+
+
+@dataclass(frozen=True, slots=True)
 class Simulation:
-    """Every step up to the one that ends the walk, and who could decide what is held."""
+    """Every step up to the one that ends the walk, and what a call would wait for if it is held."""
 
     steps: tuple[Step, ...]
-    eligible: tuple[str, ...] = ()
+    arguments: JSON
+    """What was given, redacted."""
+    wait: Wait | None = None
+
+    @property
+    def eligible(self) -> tuple[str, ...]:
+        """Who could say the first yes."""
+        return self.wait.stages[0].people if self.wait else ()
 
     @property
     def answer(self) -> Answer:
@@ -91,45 +137,54 @@ class Simulation:
 def simulate(call: Call, supposed: Supposed) -> Simulation:
     """What would become of the call. Raises UnknownTool. The tool's policies are asked for real."""
     tool = registry.find(call.tool_name)
+    rulebook(fresh=True)
     visit = door.visit_of(call, supposed.caller, tool, local_now())
-    found = Simulation(tuple(_walk(visit)))
-    if found.answer is not Answer.HOLD:
-        return found
-    able = [user for user in deciders() if user.pk not in supposed.requesting_side]
-    return Simulation(found.steps, tuple(user.get_username() for user in able))
+    steps, action = _at_the_door(visit)
+    judgement = None
+    if action is not None:
+        judgement = door.judged(action)
+        steps += _judged(visit, judgement)
+    shown: JSON = visit.redactor(call.arguments)
+    return Simulation(tuple(steps), shown, _wait(judgement, supposed))
 
 
-def _walk(visit: Visit) -> Iterator[Step]:
-    """The steps in the order of the real walk; a refusal at the door is the last of them."""
+def _at_the_door(visit: Visit) -> tuple[list[Step], Action | None]:
+    """The steps in the order of the real walk; a refusal is the last of them."""
     gates: tuple[tuple[str, Gate], ...] = (
         ("open to the caller", door.closed),
         ("idempotency key", door.without_idempotency_key),
         ("arguments", door.validated),
         (f"scope {visit.tool.scope}", door.out_of_scope),
     )
+    steps: list[Step] = []
+    action = None
     for rule, gate in gates:
         found = gate(visit)
         if isinstance(found, Refusal):
-            yield _refused(rule, found, visit.redactor)
-            return
-        yield Step(rule, Answer.ALLOW)
-        if isinstance(found, Action):
-            action = found
-    yield from _judged(action)
+            return [*steps, _refused(rule, found, visit.redactor)], None
+        steps.append(Step(rule, Answer.ALLOW))
+        action = found or action
+    return steps, action
 
 
-def _judged(action: Action) -> Iterator[Step]:
+def _judged(visit: Visit, judgement: Judgement) -> Iterator[Step]:
     """Every rule's answer, and the limits if none of them denies."""
-    visit = action.visit
-    found = door.judged(action).opinions
-    for opinion in found:
+    for opinion in judgement.opinions:
         yield _said(opinion, visit.redactor)
-    if any(isinstance(opinion.decision, Deny) for opinion in found):
+    if isinstance(judgement.decision, Deny):
         return
     if visit.tool.rate_limit:
         yield Step(f"rate limit {visit.tool.rate_limit.text}", Answer.UNCOUNTED)
     if visit.caller.rate_tier:
         yield Step(f"rate tier {visit.caller.rate_tier}", Answer.UNCOUNTED)
+
+
+def _wait(judgement: Judgement | None, supposed: Supposed) -> Wait | None:
+    if judgement is None or not isinstance(judgement.decision, NeedsApproval):
+        return None
+    terms, apart = judgement.decision.terms, supposed.requesting_side
+    holders = [user for user in deciders() if user.pk not in apart]
+    return Wait(terms, who_could(terms, holders), is_decidable(terms.stages, holders))
 
 
 def _said(opinion: Opinion, redactor: Redactor) -> Step:

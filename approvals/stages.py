@@ -44,11 +44,11 @@ class Terms:
     def united(cls, several: Sequence["Terms"]) -> "Terms":
         """The strictest of each: stages one after the other, a group once, the shortest time.
 
-        A stage that anybody may fill is filled by those of the named groups too.
+        People of named groups count where anybody would do.
         """
         times = [terms.expires_after for terms in several if terms.expires_after is not None]
         return cls(
-            stages=_united(stage for terms in several for stage in terms.stages),
+            stages=_united([terms.stages for terms in several]),
             reason_required=any(terms.reason_required for terms in several),
             no_bulk=any(terms.no_bulk for terms in several),
             step_up=any(terms.step_up for terms in several),
@@ -68,12 +68,13 @@ class Terms:
 
     def as_json(self) -> Any:
         """The terms as they are kept."""
+        time = self.expires_after
         return {
             "stages": [
                 {"needs": stage.needs, "group_id": stage.group_id, "group": stage.group}
                 for stage in self.stages
             ],
-            "expires_after": self.expires_after and self.expires_after.total_seconds(),
+            "expires_after": None if time is None else time.total_seconds(),
             **{name: getattr(self, name) for name in FLAGS},
         }
 
@@ -83,16 +84,19 @@ PLAIN_TERMS = Terms()
 """One person who may decide."""
 
 
-def _united(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    found: dict[int | None, Stage] = {}
-    for stage in stages:
-        known = found.get(stage.group_id)
-        if known is None or known.needs < stage.needs:
-            found[stage.group_id] = stage
-    anybody = found.pop(None, None)
+def _united(several: Sequence[tuple[Stage, ...]]) -> tuple[Stage, ...]:
+    """Each group once, with the most that anybody asks of it; then, if somebody asks for more
+    people than these, as many of any group as are missing.
+    """
+    found: dict[int, Stage] = {}
+    for stage in (stage for stages in several for stage in stages):
+        if stage.group_id is not None:
+            known = found.get(stage.group_id, stage)
+            found[stage.group_id] = stage if stage.needs > known.needs else known
     named = tuple(found.values())
-    missing = (anybody.needs if anybody else 0) - sum(stage.needs for stage in named)
-    return named + ((Stage(missing),) if missing > 0 else ()) or (Stage(),)
+    most = max((sum(stage.needs for stage in stages) for stages in several), default=1)
+    missing = most - sum(stage.needs for stage in named)
+    return (*named, Stage(missing)) if missing > 0 else named
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,10 @@ from typing import TypeVar
 from approvals import dispatch, transitions, waiting
 from approvals.errors import StaleTransition
 from approvals.models import Approval, Invocation
+from approvals.notices import deliver
+from approvals.rulebook import rulebook
 from tools import rate_limits, registry
+from tools.catalogue import switchboard
 from tools.errors import UnknownTool
 
 log = logging.getLogger(__name__)
@@ -29,8 +32,10 @@ def upkeep() -> None:
     expire_due(moment)
     send_unsent(moment)
     settle_lost(moment)
+    void_ruled_otherwise()
     transitions.drop_keepsakes(moment)
     rate_limits.forget_old(moment)
+    deliver.catch_up(moment)
 
 
 def expire_due(moment: datetime) -> int:
@@ -60,6 +65,30 @@ def settle_lost(moment: datetime) -> int:
 def void_outdated() -> int:
     """Void what was held for a version of a tool that is no longer the current one."""
     return sum(void(row, "tool_changed") for row in Invocation.objects.of_outdated_tools())
+
+
+def void_ruled_otherwise() -> int:
+    """Void what is held under rules that are others by now; returns how many.
+
+    Only for tools whose definition here is the one on record: a process with other code than the
+    one that held a call must not judge it. What a round leaves is for the next.
+    """
+    book, switches = rulebook(fresh=True), switchboard().switches
+    voided = 0
+    under = Invocation.objects.held().order_by().distinct()
+    for name, version_id, actor, policy_version in under.values_list(
+        "tool_name", "tool_version_id", "actor", "policy_version"
+    ):
+        tool, switch = registry.loaded().get(name), switches.get(name)
+        if tool is None or switch is None or switch.version_id != version_id:
+            continue
+        is_other = book.version(tool, actor) != policy_version
+        if is_other and switch.schema_hash == tool.schema_hash:
+            same = Invocation.objects.held().filter(
+                tool_version=version_id, actor=actor, policy_version=policy_version
+            )
+            voided += sum(void(row, "policy_changed") for row in same.order_by("id")[:BATCH])
+    return voided
 
 
 def void(row: Invocation, reason: str) -> int:

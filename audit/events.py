@@ -51,7 +51,7 @@ class EventName(models.TextChoices):
     POLICY_CHANGED = "policy:changed"
     """A policy was written, changed or taken away: what it said before, and what it says."""
     CHANNEL_CHANGED = "channel:changed"
-    """Somewhere that notices go was added, changed or taken away."""
+    """Somewhere that notices go was added, changed, or switched on or off."""
     CHANNEL_DISABLED = "channel:disabled"
     """Notices could not be delivered for too long, or were refused for good: no more are sent."""
 

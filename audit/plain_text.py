@@ -99,8 +99,9 @@ def _split_at(chars: Iterable[str], text: str) -> list[str]:
 
 
 def _marked_words(text: str) -> Iterator[str]:
-    for part in re.split(r"(\w+)", text):
-        if note := oddity(part):
+    for number, part in enumerate(re.split(r"(\w+)", text)):
+        is_word = number % 2 == 1
+        if is_word and (note := oddity(part)):
             html = '<mark class="mixed" title="{}">{} [{}]</mark>'
             yield format_html(html, _odd_chars(part), part, note)
         else:

@@ -1,6 +1,6 @@
 """What the admin's pages share: windows that only show, lists that are not counted, times."""
 
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
@@ -67,21 +67,25 @@ def when(moment: datetime | None) -> SafeString | str:
     """A time as people say it, with the exact one beside it for the mouse and the screen reader."""
     if moment is None:
         return "–"
+    exact = _iso(moment)
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
-        f"{moment:%Y-%m-%dT%H:%M:%SZ}", _exact(moment), relative(moment, local_now()),
-    )  # fmt: skip
+        '<time datetime="{}" title="{}">{}</time>', exact, exact, relative(moment, local_now())
+    )
 
 
 def exactly(moment: datetime | None) -> SafeString | str:
     """A time as people say it, and the exact one after it."""
     if moment is None:
         return "–"
-    return format_html('{} <span class="kind">{}</span>', when(moment), _exact(moment))
+    return format_html(
+        '{} <time class="kind exact" datetime="{}">{}</time>',
+        when(moment), _iso(moment), f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
+    )  # fmt: skip
 
 
-def _exact(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+def _iso(moment: datetime) -> str:
+    """ISO 8601 in UTC; `rampart/times.js` puts it into the browser's zone for who wants that."""
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def relative(moment: datetime, now: datetime) -> str:

@@ -1,6 +1,6 @@
 """How fast a call is, beside a bare view and beside ToolRampart, in one run on one machine.
 
-`python -m benchmarks [--rounds 5] [--seconds 3] [--only floor,read,…,authentication]`
+`python -m benchmarks [--rounds 5] [--seconds 3] [--only floor,read,…,authentication,queue]`
 
 Everything is started here: PostgreSQL, Redis, granian, worker and beat, uvicorn. The subjects are
 loaded in turn, round after round, so that a noisy minute strikes them all; the medians over the
@@ -33,8 +33,8 @@ PEERS_PYTHON = ROOT / ".venv" / "peers" / "bin" / "python"
 WEB_WORKERS, WEB_THREADS = 2, 8
 BODY = json.dumps({"arguments": {"a": 1, "b": 2}}).encode()
 PEERS_KEY = "trp_a-key-that-is-used-by-the-benchmark-alone"
-AUTHENTICATION = "authentication"
-"""The one subject that is measured without a server."""
+AUTHENTICATION, QUEUE = "authentication", "queue"
+"""What is measured without a server."""
 
 
 @dataclass(slots=True)
@@ -75,10 +75,12 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a comma list of subjects")
     options = parser.parse_args()
     only = set(filter(None, options.only.split(",")))
-    if only != {AUTHENTICATION}:
+    if not only or only - {AUTHENTICATION, QUEUE}:
         calls(only, options.rounds, options.seconds)
     if not only or AUTHENTICATION in only:
-        authentication(options.rounds)
+        inside("authentication", f"{options.rounds}, {str(PEERS_PYTHON)!r}")
+    if not only or QUEUE in only:
+        inside("queue")
 
 
 def calls(only: set[str], rounds: int, seconds: float) -> None:
@@ -94,17 +96,17 @@ def calls(only: set[str], rounds: int, seconds: float) -> None:
         report(subjects)
 
 
-def authentication(rounds: int) -> None:
-    """Authentication alone, in a process that holds Rampart's Django."""
+def inside(module: str, arguments: str = "") -> None:
+    """One of the modules beside this one, in a process that holds Rampart's Django."""
     with (
         servers.postgres() as (_, database),
-        tempfile.TemporaryDirectory(prefix="rampart-keys-") as folder,
+        tempfile.TemporaryDirectory(prefix="rampart-inside-") as folder,
     ):
         initialise(Path(folder))
         code = (
             "import django; django.setup()\n"
-            "from benchmarks import authentication\n"
-            f"authentication.main({rounds}, {str(PEERS_PYTHON)!r})"
+            f"from benchmarks import {module}\n"
+            f"{module}.main({arguments})"
         )
         environment = {"DATABASE_URL": database, "RAMPART_VAR": folder}
         environment |= {"DJANGO_SETTINGS_MODULE": "rampart.settings"}

@@ -164,6 +164,20 @@ _introspection: dict[str, object] = {
 if any(_introspection.values()):
     all_set(_introspection, because="introspection")
 
+# Notices: mail by Django's own names, and receivers of webhooks that may be in a private network.
+
+EMAIL_HOST = _config.text("EMAIL_HOST")
+EMAIL_PORT = _config.whole_number("EMAIL_PORT", 25, 1, 65535)
+EMAIL_HOST_USER = _config.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = _config.secret("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = _config.flag("EMAIL_USE_TLS")
+EMAIL_USE_SSL = _config.flag("EMAIL_USE_SSL")
+if EMAIL_USE_TLS and EMAIL_USE_SSL:
+    raise ImproperlyConfigured("EMAIL_USE_TLS and EMAIL_USE_SSL are both set: keep one")
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = _config.text("DEFAULT_FROM_EMAIL", "rampart@localhost")
+RAMPART_INTERNAL_RECEIVERS = [host.lower() for host in _config.words("RAMPART_INTERNAL_RECEIVERS")]
+
 # Stores.
 
 DATABASES = {"default": database(_config.secret("DATABASE_URL", ""), RAMPART_VAR)}

@@ -13,8 +13,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.http import urlencode
 
-from audit import ledger
+from approvals.desk.insights import insights_page
+from approvals.desk.overview import ways_in
+from approvals.desk.people import the_person
+from approvals.desk.wishes import wishes_of, wishes_page
 from audit.events import EventName
+from audit.told import tell_edit
 from rampart import oidc, passwords
 from rampart.oidc.views import end_session_link
 from rampart.people import NOBODY, tell_anyway, way_back
@@ -45,14 +49,29 @@ class RampartAdminSite(admin.AdminSite):
     logout_template = "admin/logged_out.html"
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
-        prove_page = path("prove/", self.admin_view(self.prove), name="prove")
-        return [prove_page, *super().get_urls()]
+        own = {"prove": self.prove, "insights": self.insights, "wishes": self.wishes}
+        pages = [path(f"{name}/", self.admin_view(page), name=name) for name, page in own.items()]
+        return [*pages, *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
         if context["has_permission"]:
             context["emergency_stop"] = EmergencyStop.objects.first()
+            context["wishes"] = wishes_of(the_person(request))
         return context
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Django's overview, with the ways that people take every day above it."""
+        ways = ways_in(the_person(request), self.get_app_list(request))
+        return super().index(request, {"ways": ways, **(extra_context or {})})
+
+    def insights(self, request: HttpRequest) -> HttpResponse:
+        """`/admin/insights/`: what became of held calls, and how long it took."""
+        return insights_page(request, self.each_context(request))
+
+    def wishes(self, request: HttpRequest) -> HttpResponse:
+        """`/admin/wishes/`: how who is signed in wants the desk to be."""
+        return wishes_page(request, self.each_context(request))
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """The form, the button, or both."""
@@ -100,15 +119,3 @@ def _start_url(request: HttpRequest) -> str:
 def _has_wrong_old_password(response: Any) -> bool:
     form = (getattr(response, "context_data", None) or {}).get("form")
     return form is not None and "old_password" in form.errors
-
-
-def tell_edit(request: HttpRequest, kind: str, label: str, verb: str, change: Any) -> None:
-    """The ledger's line about an edit: which row and which fields, never their values."""
-    ledger.record(
-        EventName.ADMIN_EDITED,
-        actor=request.user.get_username(),
-        reason=verb,
-        source="admin",
-        request_id=getattr(request, "request_id", ""),
-        metadata={"kind": kind, "row": label, "change": change},
-    )

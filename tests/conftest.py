@@ -11,18 +11,21 @@ import pytest
 import redis
 from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission, User
-from django.db import connection, connections
+from django.db import connection, connections, models, transaction
 from django.test import TransactionTestCase
 from pytest_django import Settings
 from rest_framework.response import Response
 from rest_framework.test import APIClient
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from approvals import execution, rulebook
 from approvals.models import Approval, Invocation
+from approvals.notices import routes
 from audit import append_only
-from tools import catalogue, identity
+from audit.models import Event
+from tools import catalogue, identity, registry
 from tools.key_cabinet import create_key
-from tools.models import ApiKey
+from tools.models import ApiKey, Tool, ToolVersion
 
 pytest_plugins = ["tests.stack", "tests.desk_cast"]
 
@@ -50,13 +53,30 @@ def _flush_with_the_ledger_open(self: TransactionTestCase) -> None:
 TransactionTestCase._fixture_teardown = _flush_with_the_ledger_open  # type: ignore[attr-defined]
 
 
+_look_for_files = WhiteNoiseMiddleware.add_files_from_finders
+_static_files: dict[str, Any] = {}
+
+
+def _look_for_files_once(self: WhiteNoiseMiddleware) -> None:
+    """Each test's client is a server of its own, and each would list the same files anew."""
+    if not _static_files:
+        _look_for_files(self)
+        _static_files.update(self.files)
+    self.files.update(_static_files)
+
+
+WhiteNoiseMiddleware.add_files_from_finders = _look_for_files_once
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `postgres` are left out on SQLite."""
-    if "postgresql" in django_settings.DATABASES["default"]["ENGINE"]:
-        return
+    """Say which tests use the database; those marked `postgres` are left out on SQLite."""
+    on_sqlite = "postgresql" not in django_settings.DATABASES["default"]["ENGINE"]
     skip = pytest.mark.skip(reason="needs PostgreSQL")
     for item in items:
-        if "postgres" in item.keywords:
+        if item.get_closest_marker("django_db") or "db" in getattr(item, "fixturenames", ()):
+            item.add_marker("database")
+        if on_sqlite and "postgres" in item.keywords:
             item.add_marker(skip)
 
 
@@ -66,6 +86,7 @@ def _nothing_remembered() -> Iterator[None]:
     identity.forget_all()
     catalogue.forget()
     rulebook.forget()
+    routes.forget()
     if django_settings.REDIS_URL:
         with redis.Redis.from_url(django_settings.REDIS_URL) as client:
             client.flushdb()
@@ -73,6 +94,7 @@ def _nothing_remembered() -> Iterator[None]:
     identity.forget_all()
     catalogue.forget()
     rulebook.forget()
+    routes.forget()
 
 
 @pytest.fixture(autouse=True)
@@ -91,10 +113,23 @@ def store(request: pytest.FixtureRequest, settings: Settings) -> str:
     return str(request.param)
 
 
+_records: dict[frozenset[tuple[str, str]], list[list[models.Model]]] = {}
+"""What `sync` writes into empty tables, for each set of tools that a process has had."""
+
+
 @pytest.fixture
 def tools_synced(db: None) -> None:
-    """The tools of this process are on record."""
-    catalogue.sync(by="test")
+    """The tools of this process are on record: synced once, and copied from then on."""
+    defined = frozenset((name, tool.schema_hash) for name, tool in registry.loaded().items())
+    if Tool.objects.exists() or Event.objects.exists():
+        catalogue.sync(by="test")
+    elif defined in _records:
+        with transaction.atomic():
+            for rows in _records[defined]:
+                type(rows[0])._default_manager.bulk_create(rows)
+    else:
+        catalogue.sync(by="test")
+        _records[defined] = [list(kind.objects.all()) for kind in (Tool, ToolVersion, Event)]
 
 
 @pytest.fixture

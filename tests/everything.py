@@ -2,8 +2,8 @@
 
 `python -m tests.everything [--only postgres|sqlite] [pytest's arguments]`
 
-Without arguments three sets run side by side, each on stores of its own: what starts whole
-deployments mostly waits, and leaves the processor to the others.
+Without arguments three lanes run side by side, each on stores of its own: two share the tests on
+PostgreSQL (`tests/lanes.py`), one has those on SQLite and is then a third on PostgreSQL.
 """
 
 import argparse
@@ -20,29 +20,25 @@ from rampart.initialise import initialise
 from tests import servers
 
 TOOL_MODULES = "tools.examples.demo,tests.kit_tools"
-WHOLE_DEPLOYMENTS = ["tests/acceptance", "tests/browser", "tests/faults", "tests/peers"]
-SETS = [
-    ("postgres", WHOLE_DEPLOYMENTS),
-    ("postgres", [f"--ignore={folder}" for folder in WHOLE_DEPLOYMENTS]),
-    (
-        "sqlite",
-        [
-            "tests/audit",
-            "tests/tools",
-            "tests/approvals",
-            "tests/concurrency",
-            "tests/rampart",
-            "tests/properties",
-            "tests/peers/test_toolrampart_defects.py",
-        ],
-    ),
-]
+ON_SQLITE = [
+    "tests/audit",
+    "tests/tools",
+    "tests/approvals",
+    "tests/concurrency",
+    "tests/rampart",
+    "tests/properties",
+    "tests/peers/test_toolrampart_defects.py",
+    "-m", "database and not postgres and not stack and not browser",
+]  # fmt: skip
+"""Storage and pipeline; what touches no database is the same on all, and runs once."""
+LANES = ("postgres", "postgres", "sqlite", "postgres")
+AT_ONCE = 3
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH")
 
 
 def main() -> int:
-    """Run the sets; the exit code is the first that is not zero."""
+    """Run the tests; the exit code is the first that is not zero."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["postgres", "sqlite"])
     options, rest = parser.parse_known_args()
@@ -51,18 +47,23 @@ def main() -> int:
     if _name_tests(rest):
         codes = [RUN[store](rest, sys.stdout.fileno()) for store in stores]
     else:
-        codes = side_by_side([one for one in SETS if one[0] in stores], rest)
+        codes = side_by_side([store for store in LANES if store in stores], rest)
     return next((code for code in codes if code), 0)
 
 
-def side_by_side(sets: list[tuple[str, list[str]]], rest: list[str]) -> list[int]:
-    """Run the sets at once, and show what each has said when it is over."""
-    with ThreadPoolExecutor(len(sets)) as pool, contextlib.ExitStack() as stack:
-        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in sets]
-        running = {
-            pool.submit(RUN[store], [*chosen, *rest], output.fileno()): output
-            for (store, chosen), output in zip(sets, outputs, strict=True)
-        }
+def side_by_side(lanes: list[str], rest: list[str]) -> list[int]:
+    """Run the lanes, and show what each has said when it is over."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rampart-lanes-") as claims,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+        contextlib.ExitStack() as stack,
+    ):
+        running = {}
+        for number, store in enumerate(lanes):
+            output = stack.enter_context(tempfile.TemporaryFile())
+            chosen = ON_SQLITE if store == "sqlite" else ["--lane", f"{claims}:{number}"]
+            run = pool.submit(RUN[store], [*chosen, *rest], output.fileno())
+            running[run] = output
         for done in as_completed(running):
             running[done].seek(0)
             print(running[done].read().decode(errors="replace"), flush=True)
@@ -92,14 +93,14 @@ def find_browser() -> None:
 def on_postgres(arguments: list[str], output: int) -> int:
     """On PostgreSQL and Redis."""
     with contextlib.ExitStack() as stack:
-        _, database = stack.enter_context(servers.postgres())
+        _, database = stack.enter_context(servers.postgres(durable=False))
         _, redis = stack.enter_context(servers.redis_server())
         return _pytest(arguments, {"DATABASE_URL": database, "REDIS_URL": redis}, output)
 
 
 def on_sqlite(arguments: list[str], output: int) -> int:
     """On SQLite and without Redis."""
-    return _pytest([*arguments, "-m", "not postgres and not stack and not browser"], {}, output)
+    return _pytest(["-m", "not postgres and not stack and not browser", *arguments], {}, output)
 
 
 RUN = {"postgres": on_postgres, "sqlite": on_sqlite}
@@ -112,7 +113,7 @@ def _pytest(arguments: list[str], stores: dict[str, str], output: int) -> int:
         environment |= {"RAMPART_VAR": var, "RAMPART_TOOL_MODULES": TOOL_MODULES, **stores}
         os.write(output, f"== tests on {'PostgreSQL and Redis' if stores else 'SQLite'}\n".encode())
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", *arguments],
+            [sys.executable, "-m", "pytest", "-p", "tests.lanes", "-q", *arguments],
             env=environment, stdout=output, stderr=output,
         ).returncode  # fmt: skip
 

@@ -1,16 +1,16 @@
 """Real processes of a deployment on SQLite: `manage.py`, Celery, plain Python."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from rampart.initialise import initialise
+from tests.console import ROOT, Console, Done
 
-ROOT = Path(__file__).resolve().parent.parent
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
-Done = subprocess.CompletedProcess[str]
 
 
 class Deployment:
@@ -33,3 +33,21 @@ class Deployment:
     def manage(self, *arguments: str, **environment: str) -> Done:
         """Run a management command."""
         return self.python("manage.py", *arguments, environment=environment)
+
+
+def heed_interrupts() -> None:
+    """A shell's background job is born deaf to Ctrl-C, and so are its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Started(Deployment):
+    """One whose Django has started: only what wants another environment begins anew."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        super().__init__(folder, **environment)
+        self.console = Console(self.environment)
+
+    def manage(self, *arguments: str, **environment: str) -> Done:
+        if environment:
+            return super().manage(*arguments, **environment)
+        return self.console.manage(*arguments)

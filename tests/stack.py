@@ -18,8 +18,8 @@ import requests
 
 from rampart.initialise import initialise
 from tests import servers
+from tests.console import ROOT, Console
 
-ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PROCESSES = {
     "web": [sys.executable, "manage.py", "serve"],
@@ -52,6 +52,7 @@ class Stack:
             "RAMPART_TOOL_MODULES": "tools.examples.demo,tests.kit_tools",
             **settings,
         }
+        self.console = Console(self.environment)
 
     def prepare(self) -> None:
         """What `make run` does before it starts the processes."""
@@ -88,8 +89,15 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, gently."""
+        self.console.close()
         for name in list(self.processes):
             self.kill(name, signal.SIGTERM)
+
+    def end(self) -> None:
+        """End everything at once: nobody needs it any more."""
+        self.console.close()
+        for name in list(self.processes):
+            self.kill(name)
 
     def log(self, name: str) -> str:
         """What a process has said."""
@@ -98,10 +106,7 @@ class Stack:
 
     def manage(self, *arguments: str, expect: int = 0, stdin: str | None = None) -> str:
         """Run a management command; returns its stdout."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT, env=self.environment, input=stdin, capture_output=True, text=True,
-        )  # fmt: skip
+        done = self.console.manage(*arguments, stdin=stdin)
         assert done.returncode == expect, done.stdout + done.stderr
         return done.stdout
 
@@ -190,7 +195,7 @@ def gone(pid: int) -> bool:
 
 @contextlib.contextmanager
 def running(**settings: str) -> Iterator[Stack]:
-    """A stack that is stopped in the end, whatever happens."""
+    """A stack that is ended when it is over, whatever happens."""
     with tempfile.TemporaryDirectory(prefix="rampart-stack-") as folder:
         stack = Stack(Path(folder), **settings)
         try:
@@ -198,7 +203,7 @@ def running(**settings: str) -> Iterator[Stack]:
             stack.start()
             yield stack
         finally:
-            stack.stop()
+            stack.end()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ is of a kind that cannot be compared. Whoever cannot tell asks a person.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, StrEnum
@@ -42,7 +42,7 @@ PHRASES = {
     Operator.AT_MOST: "{field} is at most {value}",
     Operator.CONTAINS: "{field} contains {value!r}",
     Operator.MATCHES: "{field} matches the pattern {value!r}",
-    Operator.IN: "{field} is one of {value!r}",
+    Operator.IN: "{field} is one of {value}",
 }
 
 _REGEX_OPTIONS = re2.Options()
@@ -51,9 +51,6 @@ _REGEX_OPTIONS.log_errors = False
 
 class Incomparable(Exception):
     """The field's value cannot be compared with the condition's."""
-
-
-MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +74,15 @@ class Condition:
             met = self._met(_plain(_value(arguments, self.field)))
         except (Incomparable, ArithmeticError):  # Decimal's signalling NaN raises when compared.
             raise Incomparable(f"{self.field} cannot be compared") from None
-        phrase = PHRASES[self.operator]
-        return phrase.format(field=self.field, value=self.value) if met else None
+        return self.phrase if met else None
+
+    @property
+    def phrase(self) -> str:
+        """What it says where it is met: `amount exceeds 500`."""
+        value = self.value
+        if self.operator is Operator.IN:
+            value = ", ".join(map(repr, value))
+        return PHRASES[self.operator].format(field=self.field, value=value)
 
     def fault(self) -> str | None:
         """What is wrong with the condition itself, or None."""
@@ -111,16 +115,21 @@ class Condition:
 
 def _value(arguments: Mapping[str, Any], field: str) -> Any:
     """The argument of this name, or what a dotted name finds inside one: `money.amount`."""
-    found = arguments.get(field, MISSING)
-    if found is not MISSING or "." not in field:
-        return None if found is MISSING else found
-    found = arguments
+    if field in arguments:
+        return arguments[field]
+    found: Any = arguments
     for part in field.split("."):
-        if isinstance(found, Mapping):
-            found = found.get(part)
-        else:
-            found = getattr(found, part, None) if isinstance(found, BaseModel) else None
+        found = _member(found, part)
     return found
+
+
+def _member(whole: Any, part: str) -> Any:
+    """What the whole has under this name; Incomparable if there is nothing."""
+    if isinstance(whole, Mapping) and part in whole:
+        return whole[part]
+    if isinstance(whole, BaseModel) and part in type(whole).model_fields:
+        return getattr(whole, part)
+    raise Incomparable
 
 
 def _plain(value: Any) -> Any:
@@ -187,8 +196,22 @@ def _contains(actual: Any, part: Any) -> bool:
     if isinstance(actual, str) and isinstance(part, str):
         return part in actual
     if isinstance(actual, list | tuple | set | frozenset):
-        return part in list(actual)
+        return _is_among(part, actual)
     raise Incomparable
+
+
+def _is_among(part: Any, items: Iterable[Any]) -> bool:
+    """Whether one of the items is the part; Incomparable if none is and some can't be compared."""
+    is_clear = True
+    for item in items:
+        try:
+            if _equal(_plain(item), part):
+                return True
+        except (Incomparable, ArithmeticError):
+            is_clear = False
+    if not is_clear:
+        raise Incomparable
+    return False
 
 
 def _matches(actual: Any, pattern: str) -> bool:

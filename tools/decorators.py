@@ -40,6 +40,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
+    summary: str | None = None,
     side_effects: SideEffectMetadata | Mapping[str, bool] | None = None,
     timeout_seconds: float | None = None,
     max_retries: int | None = None,
@@ -52,6 +53,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
+    summary: str | None = None,
     side_effects: SideEffectMetadata | Mapping[str, bool] | None = None,
     timeout_seconds: float | None = None,
     max_retries: int | None = None,
@@ -59,14 +61,17 @@ def tool(
     scope: str | None = None,
     approval: bool | Mapping[str, Any] | None = None,
 ) -> Function | Decorator:
-    """Make a function a tool. Its name and first docstring line serve where none are given."""
+    """Make a function a tool. Its name and first docstring line serve where none are given.
+
+    `summary` is what a reviewer reads after the caller's name: `wants to pay {amount} to {payee}`.
+    """
 
     def register(target: Any) -> Any:
         draft = draft_of(target)
         if draft.is_tool:
             raise ToolRegistrationError(f"{label(target)}: @tool is given twice")
         draft.is_tool, draft.function = True, target
-        draft.name, draft.description = name, description
+        draft.name, draft.description, draft.summary = name, description, summary
         for decorator in _decorators_of(
             side_effects, timeout_seconds, max_retries, execution_mode, scope, approval
         ):

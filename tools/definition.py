@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from string import Formatter
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -26,6 +27,8 @@ class ToolDefinition:
 
     name: str
     description: str
+    summary: str
+    """What a call of it wants, with `{argument}` in places; empty: its name and arguments say."""
     function: Callable[..., Any]
     arguments: type[BaseModel]
     result: TypeAdapter[Any]
@@ -61,6 +64,7 @@ class ToolDefinition:
         return cls(
             name=name,
             description=draft.description or first_line(draft.function),
+            summary=_summary(name, draft.summary, arguments),
             function=draft.function,
             arguments=arguments,
             result=result,
@@ -150,7 +154,7 @@ class ToolDefinition:
 
     @cached_property
     def schema_hash(self) -> str:
-        """A digest of everything that an approval relies on."""
+        """A digest of everything that an approval relies on; how a call is put in words is not."""
         grants = recordable(asdict(self.grants)) if self.grants else None
         return short_digest([self.public_schema, grants, list(self.secrets)])
 
@@ -196,6 +200,23 @@ def _condition(name: str, value: Any, parameters: set[str | None]) -> Condition:
         if name.startswith("over_"):
             return Condition(name.removeprefix("over_"), Operator.OVER, value)
     return Condition(name, Operator.EQUAL, value)
+
+
+def _summary(tool_name: str, template: str | None, model: type[BaseModel]) -> str:
+    """The template of a call's sentence: words, and parameters' names in braces."""
+    try:
+        parts = list(Formatter().parse(template or ""))
+    except ValueError as error:
+        raise ToolRegistrationError(f"{tool_name}: summary: {error}") from None
+    parameters = {info.alias for info in model.model_fields.values()}
+    for _, named, specification, conversion in parts:
+        if named is not None and (named not in parameters or specification or conversion):
+            written = named + (f"!{conversion}" if conversion else "")
+            written += f":{specification}" if specification else ""
+            raise ToolRegistrationError(
+                f"{tool_name}: summary names {{{written}}}, which is no parameter"
+            )
+    return template or ""
 
 
 def _plain(value: Any) -> Any:

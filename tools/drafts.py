@@ -51,6 +51,7 @@ class Draft:
     is_tool: bool = False
     name: str | None = None
     description: str | None = None
+    summary: str | None = None
     scope: str | None = None
     always_approve: bool = False
     conditions: list[tuple[str, Any]] = field(default_factory=list)

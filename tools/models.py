@@ -1,5 +1,6 @@
 """What the database knows of tools and keys. Code is never named here, only tools by name."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -7,6 +8,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.functional import cached_property
 
 from audit.models import local_now
 
@@ -179,14 +181,14 @@ class ApiKey(models.Model):
     def __str__(self) -> str:
         return f"{self.prefix} ({self.actor})"
 
-    @property
+    @cached_property
     def people_behind(self) -> set[int | None]:
-        """Who never decides its calls: the owner, the maker, and whose token it was."""
-        links = FederatedIdentity.objects.filter(subject=self.subject)
-        if self.issuer != UNNAMED_ISSUER:
-            links = links.filter(issuer=self.issuer)
-        linked = links.values_list("user_id", flat=True) if self.issuer else []
-        return {self.owner_id, self.created_by_id, *linked}
+        """Who never decides its calls: the owner, the maker, and whose token it was.
+
+        Asked once for each object that stands for the key; for many at once by `know_people`.
+        """
+        know_people([self])
+        return self.people_behind
 
     def describe(self) -> dict[str, Any]:
         """What the commands print of a key; never the secret."""
@@ -228,6 +230,20 @@ class FederatedIdentity(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject} at {self.issuer}"
+
+
+def know_people(keys: Iterable[ApiKey]) -> None:
+    """Look up who is behind these keys, in one query, however many come with tokens."""
+    keys = list(keys)
+    subjects = {key.subject for key in keys if key.issuer}
+    links = list(FederatedIdentity.objects.filter(subject__in=subjects)) if subjects else []
+    for key in keys:
+        linked = {link.user_id for link in links if _is_behind(link, key)}
+        key.people_behind = {key.owner_id, key.created_by_id, *linked}
+
+
+def _is_behind(link: FederatedIdentity, key: ApiKey) -> bool:
+    return link.subject == key.subject and key.issuer in (link.issuer, UNNAMED_ISSUER)
 
 
 class RateWindow(models.Model):

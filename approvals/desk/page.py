@@ -1,39 +1,29 @@
-"""The page of one held call, and the buttons that decide it."""
+"""The ways to decide one held call from its page."""
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseNotAllowed,
-    HttpResponseRedirect,
-)
-from django.template.response import TemplateResponse
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
-from approvals import deciding, reviewers
-from approvals.desk.looks import badge, effects_of, timeline_of
+from approvals import deciding, forms, reviewers, transitions
+from approvals.deciding import Decided, Undecided
+from approvals.desk.editing import EditPages
 from approvals.desk.people import next_for, the_person
+from approvals.desk.reminding import RemindPages
+from approvals.desk.showing import address, said_in, sentence
 from approvals.forms import DecisionForm, RejectionForm
 from approvals.models import Approval
-from approvals.results import undecided_status
-from approvals.reviewers import deciders, eligible
-from approvals.serializers import arguments_in_order, summary
+from approvals.reviewers import Reason
 from approvals.states import ApprovalStatus
-from approvals.transitions import Said
 from audit.models import local_now
-from audit.plain_text import visible
-from audit.windows import Window, relative
+from audit.windows import relative
 from tools import step_up
 
 
-class CallPages(Window):
+class CallPages(EditPages, RemindPages):
     """The page of one call. It shows; each way to decide has an address of its own."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -43,98 +33,66 @@ class CallPages(Window):
                 self.admin_site.admin_view(view),
                 name=f"approvals_approval_{verb}",
             )
-            for verb, view in (("approve", self.approve_view), ("reject", self.reject_view))
+            for verb, view in (
+                ("approve", self.approve_view),
+                ("reject", self.reject_view),
+                ("edit", self.edit_view),
+                ("remind", self.remind_view),
+                ("raw", self.raw_view),
+            )
         ] + super().get_urls()
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """The page of one call. It shows; deciding has addresses of its own."""
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        return self._page(request, self._found(request, object_id))
 
     def approve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/approve/`."""
-        return self._decide(request, object_id, deciding.approve, DecisionForm)
+        return self._decide_this(
+            request, object_id, deciding.approve, DecisionForm, reviewers.why_not
+        )
 
     def reject_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/reject/`."""
-        return self._decide(request, object_id, deciding.reject, RejectionForm)
+        return self._decide_this(
+            request, object_id, deciding.reject, RejectionForm, reviewers.why_not_reject
+        )
 
-    def _decide(
+    def _decide_this(
         self,
         request: HttpRequest,
         object_id: str,
-        verb: Callable[..., deciding.Decided | deciding.Undecided],
+        verb: Callable[..., Decided | Undecided],
         form_class: type[DecisionForm],
+        why_not: Callable[[Approval, User], Reason | None],
     ) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        approval, form = self._found(request, object_id), form_class(request.POST)
-        if not form.is_valid() and reviewers.why_not(approval, the_person(request)) is None:
-            return self._page(request, approval, form, HTTPStatus.UNPROCESSABLE_ENTITY)
-        given = {name: form.cleaned_data.get(name, "") for name in form.fields}
-        seen = given.pop("expected_digest", None)
-        said = Said(
-            **given,
-            request_id=getattr(request, "request_id", ""),
-            source="admin",
+        approval, person = self.found(request, object_id), the_person(request)
+        form = form_class(request.POST, approval=approval)
+        if not form.is_valid() and why_not(approval, person) is None:
+            return self.page(request, approval, form, HTTPStatus.UNPROCESSABLE_ENTITY)
+        given = form.cleaned_data
+        said = said_in(
+            request,
+            given,
+            typed=given.get("typed", ""),
             is_proved=step_up.is_recent(request, deciding.PROVED_WITHIN),
+            shown_at=forms.shown_at(given.get("shown", ""), approval, person, transitions.now()),
         )
-        outcome = verb(approval, the_person(request), said, expected_digest=seen)
-        if isinstance(outcome, deciding.Undecided):
-            messages.error(request, outcome.sentence)
-            status = HTTPStatus(undecided_status(outcome.code))
-            return self._page(request, deciding.fresh_approval(approval.pk), None, status)
-        return self._on_to_the_next(request, outcome.approval)
+        outcome = verb(approval, person, said, expected_digest=given.get("expected_digest"))
+        if isinstance(outcome, Undecided):
+            return self.undecided(request, outcome)
+        return self._on_to_the_next(request, outcome)
 
-    def _on_to_the_next(self, request: HttpRequest, decided: Approval) -> HttpResponse:
-        word = "Rejected" if decided.status == ApprovalStatus.REJECTED else "Approved"
-        told, following = f"{word}: {visible(summary(decided.invocation))}", next_for(request)
+    def _on_to_the_next(self, request: HttpRequest, decided: Decided) -> HttpResponse:
+        told, following = f"{_word(decided)}: {sentence(decided.approval)}", next_for(request)
         if following is None:
             messages.success(request, f"{told} · Nothing else waits for you.")
             return HttpResponseRedirect(reverse("admin:approvals_approval_changelist"))
         expiry = relative(following.expires_at, local_now())
         messages.success(request, f"{told} · This is the next one; it expires {expiry}.")
-        return HttpResponseRedirect(reverse("admin:approvals_approval_change", args=[following.pk]))
+        return HttpResponseRedirect(address(following))
 
-    def _found(self, request: HttpRequest, object_id: str) -> Approval:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        approval: Approval | None = self.get_object(request, unquote(object_id))
-        if approval is None:
-            raise Http404
-        return approval
 
-    def _page(
-        self,
-        request: HttpRequest,
-        approval: Approval,
-        form: DecisionForm | None = None,
-        status: HTTPStatus = HTTPStatus.OK,
-    ) -> HttpResponse:
-        row = approval.invocation
-        sentence = summary(row)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": visible(sentence),
-            "opts": self.opts,
-            "approval": approval,
-            "row": row,
-            "sentence": sentence,
-            "arguments": arguments_in_order(row),
-            "seconds_left": int((approval.expires_at - local_now()).total_seconds()),
-            "badge": badge(approval),
-            "call_badge": badge(row),
-            "effects": effects_of(row),
-            "eligible": eligible(approval, deciders()),
-            "why_not": reviewers.why_not(approval, the_person(request)),
-            "form": form or DecisionForm(initial={"expected_digest": row.digest}),
-            "timeline": timeline_of(row),
-        }
-        return TemplateResponse(request, "admin/approvals/approval.html", context, status=status)
+def _word(decided: Decided) -> str:
+    """What has come of the decision."""
+    if not decided.is_resolved:
+        return f"Your approval counts; it still needs {decided.lacking}"
+    return "Rejected" if decided.approval.status == ApprovalStatus.REJECTED else "Approved"

@@ -1,92 +1,110 @@
-"""The queue: what waits for a person, what runs out soonest first."""
+"""The queue: what waits for people, what runs out soonest first."""
 
+import hashlib
+from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
-from django.db.models import F
-from django.http import HttpRequest
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, OuterRef, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.cache import get_conditional_response
+from django.utils.http import quote_etag
 
-from approvals.desk.calls import ToolFilter
-from approvals.desk.looks import badge
-from approvals.models import Approval
-from approvals.reviewers import deciders, eligible
-from approvals.serializers import summary
-from approvals.states import ApprovalStatus
-from audit.plain_text import marked
-from audit.windows import Window, when
+from approvals import reviewers
+from approvals.desk.filters import TO_DECIDE, Filters, narrowed, order_of
+from approvals.desk.keyset import SOONEST, Page, Reach, page_of
+from approvals.desk.people import (
+    MOST_LOOKED_AT,
+    fits,
+    owns_keys,
+    sees_all,
+    share_of,
+    the_person,
+    visible_to,
+    with_arguments,
+)
+from approvals.desk.rows import rows_of
+from approvals.models import Vote
+from audit.models import local_now
+from audit.windows import Window
 
-
-class StatusFilter(admin.SimpleListFilter):
-    """Pending unless another status is asked for."""
-
-    title = "status"
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            (value, label)
-            for value, label in ApprovalStatus.choices
-            if value != ApprovalStatus.PENDING
-        ] + [("all", "all")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() is None:
-            return queryset.pending()
-        return queryset if self.value() == "all" else queryset.filter(status=self.value())
-
-    def choices(self, changelist: Any) -> Any:
-        for choice in super().choices(changelist):
-            yield choice if choice["display"] != "All" else {**choice, "display": "pending"}
-
-
-class HeldToolFilter(ToolFilter):
-    """The tool of the call that an approval is for."""
+READING = ("GET", "HEAD")
+ROWS = 50
 
 
 class QueuePages(Window):
-    """The list of held calls."""
+    """The list of held calls, and what tells a browser that it has changed."""
 
-    list_display = ["sentence", "status_badge", "tool", "requester", "why", "age", "expires"]
-    list_display_links = ["sentence"]
-    list_filter = [StatusFilter, HeldToolFilter]
-    search_fields = ["tool_name", "actor"]
-    search_help_text = "Tool or actor"
-    sortable_by = ()
-    ordering = [F("resolved_at").desc(nulls_first=True), "expires_at"]
+    def get_urls(self) -> list[URLPattern]:
+        pulse = self.admin_site.admin_view(self.pulse_view)
+        return [path("pulse/", pulse, name="approvals_approval_pulse"), *super().get_urls()]
 
-    def get_list_display(self, request: HttpRequest) -> list[Any]:
-        holders = deciders()
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The queue. It shows; deciding has addresses of its own."""
+        if request.method not in READING:
+            return HttpResponseNotAllowed(READING)
+        person = self._looker(request)
+        filters, moment = Filters(request.GET), local_now()
+        version = version_of(person, moment)  # Before the rows: what comes between is news then.
+        page = asked_page(person, filters, request.GET.get("cursor", ""), moment)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "filters": filters,
+            "page": page,
+            "rows": rows_of(with_arguments(page.rows), person, moment),
+            "share": share_of(person),
+            "decides": person.has_perm(reviewers.DECIDE),
+            "owns_keys": owns_keys(person),
+            "version": version,
+            "last_vote": None if page.rows else last_vote(person),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/approvals/queue.html", context)
 
-        @admin.display(description="may decide")
-        def may_decide(approval: Approval) -> str:
-            return ", ".join(eligible(approval, holders)) or "nobody"
+    def pulse_view(self, request: HttpRequest) -> HttpResponse:
+        """`GET …/pulse/`: 304 until what waits is not what it was; then how much waits for whom."""
+        if request.method not in READING:
+            return HttpResponseNotAllowed(READING)
+        person = self._looker(request)
+        etag = quote_etag(version_of(person, local_now()))
+        unchanged = get_conditional_response(request, etag=etag)
+        if unchanged is not None:
+            return unchanged
+        return JsonResponse({"yours": share_of(person).label}, headers={"ETag": etag})
 
-        return [*self.list_display, may_decide]
+    def _looker(self, request: HttpRequest) -> User:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return the_person(request)
 
-    @admin.display(description="what")
-    def sentence(self, approval: Approval) -> str:
-        return marked(summary(approval.invocation))
 
-    @admin.display(description="status")
-    def status_badge(self, approval: Approval) -> str:
-        return badge(approval)
+def asked_page(person: User, filters: Filters, cursor: str, moment: datetime) -> Page:
+    """The rows that are asked for."""
+    wanted = filters.wanted
+    rows, order = narrowed(person, wanted, moment).for_a_list(), order_of(wanted)
+    if wanted["whose"] == TO_DECIDE:
+        return page_of(rows, order, cursor, Reach(ROWS, MOST_LOOKED_AT), fits(person, moment))
+    return page_of(rows, order, cursor, Reach(ROWS, ROWS))
 
-    @admin.display(description="tool")
-    def tool(self, approval: Approval) -> str:
-        return approval.tool_name
 
-    @admin.display(description="requester")
-    def requester(self, approval: Approval) -> str:
-        return marked(approval.actor)
+def version_of(person: User, moment: datetime) -> str:
+    """A digest of what waits and how it stands, as far as a person sees it: one query."""
+    votes = Vote.objects.filter(approval=OuterRef("pk")).order_by().values("approval")
+    waiting = visible_to(person).pending().in_time(moment).order_by(*SOONEST)[:MOST_LOOKED_AT]
+    told = waiting.values_list(
+        "pk", "invocation__digest", Subquery(votes.annotate(cast=Count("pk")).values("cast"))
+    )
+    return hashlib.sha256(repr([person.pk, *map(str, told)]).encode()).hexdigest()[:32]
 
-    @admin.display(description="why held")
-    def why(self, approval: Approval) -> str:
-        return marked(approval.reason)
 
-    @admin.display(description="asked")
-    def age(self, approval: Approval) -> str:
-        return when(approval.requested_at)
-
-    @admin.display(description="expires")
-    def expires(self, approval: Approval) -> str:
-        return when(approval.expires_at) if approval.is_pending else "–"
+def last_vote(person: User) -> Vote | None:
+    """The last word that anybody has said, where nothing is left to say; for who sees all."""
+    if not sees_all(person):
+        return None
+    return Vote.objects.select_related("reviewer").order_by("-pk").first()

@@ -146,7 +146,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('label', models.CharField(max_length=40, unique=True)),
-                ('text', models.TextField(help_text='What the agent is told.')),
+                ('text', models.TextField(help_text='What the agent is told.', max_length=1000)),
                 ('position', models.PositiveSmallIntegerField(default=1)),
             ],
             options={
@@ -237,15 +237,23 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='approval',
-            index=models.Index(fields=['tool_name', '-id'], name='approval_by_tool'),
+            index=models.Index(condition=models.Q(('status', 'pending')), fields=['-risk', 'expires_at'], name='approval_pending_by_risk'),
         ),
         migrations.AddIndex(
             model_name='approval',
-            index=models.Index(fields=['actor', '-id'], name='approval_by_actor'),
+            index=models.Index(fields=['tool_name', '-id'], name='approval_by_tool', opclasses=['varchar_pattern_ops', 'uuid_ops']),
+        ),
+        migrations.AddIndex(
+            model_name='approval',
+            index=models.Index(fields=['actor', '-id'], name='approval_by_actor', opclasses=['varchar_pattern_ops', 'uuid_ops']),
         ),
         migrations.AddIndex(
             model_name='invocation',
             index=models.Index(fields=['tool_name', '-id'], name='invocation_by_tool'),
+        ),
+        migrations.AddIndex(
+            model_name='invocation',
+            index=models.Index(fields=['lineage', 'tool_name', '-id'], name='invocation_by_caller_and_tool'),
         ),
         migrations.AddIndex(
             model_name='vote',

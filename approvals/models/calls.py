@@ -18,6 +18,8 @@ ONE_PER_IDEMPOTENCY_KEY = "one_invocation_per_idempotency_key"
 ONE_HELD_PER_ACTION = "one_held_invocation_per_action"
 ENDED_WHEN_FINAL = "invocation_ended_when_final"
 ONE_VOTE_EACH = "one_vote_per_reviewer_and_content"
+BY_PREFIX = ["varchar_pattern_ops", "uuid_ops"]
+"""For PostgreSQL: the index finds what begins with a text, whatever the database's collation."""
 
 
 class InvocationQuerySet(models.QuerySet["Invocation"]):
@@ -108,6 +110,9 @@ class Invocation(models.Model):
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["lineage", "-id"], name="invocation_by_caller"),
+            models.Index(
+                fields=["lineage", "tool_name", "-id"], name="invocation_by_caller_and_tool"
+            ),
             models.Index(fields=["tool_name", "-id"], name="invocation_by_tool"),
             models.Index(
                 fields=["status", "dispatch_after"],
@@ -164,8 +169,23 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
         """Out of time, whether or not anybody has written that down yet."""
         return self.unused().filter(expires_at__lte=now)
 
-    def soonest_first(self) -> "ApprovalQuerySet":
-        return self.order_by("expires_at")
+    def in_time(self, now: datetime) -> "ApprovalQuerySet":
+        """Whose time is not over."""
+        return self.filter(expires_at__gt=now)
+
+    def for_a_list(self) -> "ApprovalQuerySet":
+        """With what tells who may decide it, in three queries, and without what may be large."""
+        caller = ("owner_id", "created_by_id", "issuer", "subject")
+        return (
+            self.select_related("invocation__key", "resolved_by")
+            .prefetch_related("votes", "edits")
+            .only(
+                "tool_name", "actor", "status", "risk", "reason", "terms", "requested_at",
+                "expires_at", "resolved_at", "invocation__digest", "invocation__tool_name",
+                "invocation__actor", "resolved_by__username",
+                *(f"invocation__key__{name}" for name in caller),
+            )
+        )  # fmt: skip
 
     def with_everything(self) -> "ApprovalQuerySet":
         """With what a page or an answer about it shows, in three queries."""
@@ -209,8 +229,13 @@ class Approval(models.Model):
                 condition=Q(status=ApprovalStatus.PENDING),
             ),
             models.Index(fields=["status", "-id"], name="approval_by_status"),
-            models.Index(fields=["tool_name", "-id"], name="approval_by_tool"),
-            models.Index(fields=["actor", "-id"], name="approval_by_actor"),
+            models.Index(
+                fields=["-risk", "expires_at"],
+                name="approval_pending_by_risk",
+                condition=Q(status=ApprovalStatus.PENDING),
+            ),
+            models.Index(fields=["tool_name", "-id"], name="approval_by_tool", opclasses=BY_PREFIX),
+            models.Index(fields=["actor", "-id"], name="approval_by_actor", opclasses=BY_PREFIX),
         ]
 
     def __str__(self) -> str:

@@ -46,7 +46,7 @@ class Preset(models.Model):
     """A reason to reject that is offered ready-made; the agent is told its text."""
 
     label = models.CharField(max_length=40, unique=True)
-    text = models.TextField(help_text="What the agent is told.")
+    text = models.TextField(max_length=1000, help_text="What the agent is told.")
     position = models.PositiveSmallIntegerField(default=1)
 
     class Meta:

@@ -60,7 +60,9 @@ class NoticeQuerySet(models.QuerySet["Notice"]):
     """Notices, by where they stand."""
 
     def due(self, now: datetime) -> "NoticeQuerySet":
-        return self.filter(status=Notice.Status.WAITING, due_at__lte=now)
+        """To be sent, and in nobody's hands."""
+        free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=now)
+        return self.filter(free, status=Notice.Status.WAITING, due_at__lte=now)
 
 
 class Notice(models.Model):

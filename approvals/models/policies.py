@@ -138,4 +138,4 @@ class PolicyStage(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.needs} of {self.group or 'all who may decide'}"
+        return f"{self.policy}: {self.needs} of {self.group or 'all who may decide'}"

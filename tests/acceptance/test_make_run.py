@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from tests import servers
+from tests.processes import heed_interrupts
 from tests.stack import ROOT, gone, until
 
 pytestmark = pytest.mark.stack
@@ -29,7 +30,7 @@ class Run:
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 ["make", "run"], cwd=ROOT, env=environment, stdout=output, stderr=output,
-                start_new_session=True, preexec_fn=_heed_interrupts,
+                start_new_session=True, preexec_fn=heed_interrupts,
             )  # fmt: skip
 
     def said(self) -> str:
@@ -86,11 +87,6 @@ def test_one_command_reaches_a_working_admin_and_api_and_stops_without_a_trace(
     finally:
         below = second.interrupt()
     until(lambda: all(gone(pid) for pid in below), 10, second.said)
-
-
-def _heed_interrupts() -> None:
-    """A shell's background job is born deaf to Ctrl-C, and so are its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _invoke(base: str, key: str, tool: str, **arguments: Any) -> requests.Response:

@@ -187,10 +187,10 @@ def test_the_queue_shows_what_is_pending_soonest_first(
 
     def listed(query: str = "") -> list[Any]:
         found = client.get(reverse("admin:approvals_approval_changelist") + query)
-        return [row.pk for row in found.context["cl"].result_list]
+        return [row.approval.pk for row in found.context["rows"]]
 
     assert listed() == [soon.pk, late.pk]
-    assert listed("?status=all") == [soon.pk, late.pk, gone.pk]
+    assert listed("?status=all") == [gone.pk, soon.pk, late.pk]
     assert listed("?status=rejected") == [gone.pk]
     assert listed("?tool=guarded_trace") == [soon.pk, late.pk]
     assert listed("?tool=echo") == []

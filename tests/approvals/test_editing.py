@@ -194,6 +194,17 @@ def test_edits_on_edits_tell_the_difference_to_what_was_asked(
         {"argument": "note", "asked": None, "approved": "half"},
     ]
     assert second.approval.editors == {reviewer.pk, other.pk}
+    third = edited(second.approval, person("third", *REVIEWER_PERMISSIONS), amount=900.0)
+    assert third.approval.invocation.modifications == [
+        {"argument": "note", "asked": None, "approved": "half"}
+    ]
+
+
+@pytest.mark.feature("AP13")
+@pytest.mark.parametrize("value", [2**70, "\ud800", float("nan")])
+def test_what_no_json_holds_is_no_crash(paying: Approval, reviewer: User, value: Any) -> None:
+    with pytest.raises(Unfitting):
+        edited(paying, reviewer, note=value)
 
 
 @pytest.mark.feature("AP13", "U4")

@@ -73,8 +73,7 @@ def test_one_no_ends_it_also_from_who_has_said_yes_before(
 ) -> None:
     first = member("ops-1", "ops")
     decide(first, approval)
-    other = member("ops-2", "ops")
-    answer = decide(other, approval, "reject", reason_to_agent="not this week")
+    answer = decide(first, approval, "reject", reason_to_agent="not this week")
     assert answer.json()["approval"]["status"] == "rejected"
     read = agent.get(f"invocations/{approval.invocation_id}").json()
     assert read["decision"]["reason_to_agent"] == "not this week"
@@ -130,6 +129,22 @@ def test_where_the_tools_name_is_asked_for_it_is_typed(
         answer = decide(reviewer, approval, **given)
         assert (answer.status_code, answer.json()["code"]) == (422, "confirmation_required")
     assert decide(reviewer, approval, confirmation=" guarded_trace ").status_code == 200
+    by_command = held(agent, trace, text="by command")
+    given = ("approvals", "approve", str(by_command.pk), "--user", "reviewer")
+    with pytest.raises(CommandError, match="confirmation_required"):
+        call_command(*given)
+    call_command(*given, "--confirmation", "guarded_trace")
+    by_command.refresh_from_db()
+    assert by_command.status == "approved"
+
+
+@pytest.mark.feature("AP9")
+def test_the_command_says_whose_word_is_still_needed(
+    approval: Approval, member: Member, capsys: pytest.CaptureFixture[str]
+) -> None:
+    member("ops-1", "ops")
+    call_command("approvals", "approve", str(approval.pk), "--user", "ops-1")
+    assert "your yes counts; it still needs 1 of ops, then 1 of finance" in capsys.readouterr().err
 
 
 @pytest.mark.feature("E18")

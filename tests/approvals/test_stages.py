@@ -32,11 +32,15 @@ def test_several_rules_are_united_to_the_strictest_of_each() -> None:
 def test_people_of_any_group_are_needed_only_beyond_those_of_named_groups() -> None:
     assert Terms.united([Terms((Stage(2),)), Terms((FINANCE,))]).stages == (FINANCE, Stage(1))
     assert Terms.united([Terms((Stage(2),)), Terms((OPS,))]).stages == (OPS,)
+    alone = Terms((Stage(1, 1, "ops"), Stage(1)))
+    assert Terms.united([alone, PLAIN_TERMS]).stages == alone.stages
 
 
 def test_terms_are_kept_and_read_back_the_same() -> None:
     terms = Terms((OPS, Stage(1)), True, True, True, True, timedelta(minutes=90))
     assert Terms.of_json(terms.as_json()) == terms
+    at_once = Terms(expires_after=timedelta(0))
+    assert at_once.as_json()["expires_after"] == 0.0
 
 
 @pytest.mark.feature("AP9")

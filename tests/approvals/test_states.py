@@ -48,7 +48,7 @@ def test_only_the_arrows_of_the_table_can_be_taken(agent: Agent) -> None:
     for source, target in itertools.product(InvocationStatus, InvocationStatus):
         Invocation.objects.update(status=source, finished_at=local_now())
         try:
-            transitions._move(row.pk, target, source={source}, finished_at=local_now())
+            transitions.moves.move(row.pk, target, source={source}, finished_at=local_now())
         except AssertionError:
             assert target not in TRANSITIONS[source]
         else:

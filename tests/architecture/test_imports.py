@@ -19,7 +19,10 @@ MAY_IMPORT = {
 }
 READS_THE_ENVIRONMENT = {"rampart/settings.py", "rampart/configuration.py"}
 NAMES_THE_SETTINGS = {"manage.py", "rampart/celery.py", "rampart/wsgi.py", "rampart/asgi.py"}
-WRITES_STATUS = {"approvals/transitions.py"}
+WRITES_STATUS = {
+    f"approvals/transitions/{name}.py"
+    for name in ("entering", "deciding", "closing", "running", "moves")
+}
 
 Found = Iterator[str]
 

@@ -91,7 +91,7 @@ class Seat:
 TakeSeat = Callable[..., Seat]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """The browser; without one, its tests are left out."""
     program = next((path for name in NAMES if (path := shutil.which(name))), None)

@@ -40,15 +40,15 @@ def test_a_call_is_seen_opened_approved_and_run(
 
         def listed() -> bool:
             rosa.open(LIST)
-            return rosa.page.get_by_role("link", name=f"amount {amount}").count() == 1
+            return rosa.page.get_by_role("link", name=f"refund {amount} EUR").count() == 1
 
         until(listed)
-        rosa.press(rosa.page.get_by_role("link", name=f"amount {amount}"))
+        rosa.press(rosa.page.get_by_role("link", name=f"refund {amount} EUR"))
         assert rosa.page.get_by_text("A-7", exact=True).is_visible()
         assert rosa.page.get_by_text("money movement").is_visible()
         rosa.page.get_by_label("Note").fill("checked the order")
         rosa.press(rosa.button("Approve and run"))
-        assert rosa.page.get_by_text("Approved: shop-agent wants to run").is_visible()
+        assert rosa.page.get_by_text("Approved: shop-agent wants to refund").is_visible()
         answer = waiting.result(60)
     assert (answer.status_code, answer.json()["status"]) == (200, "success")
     assert answer.json()["data"]["order_id"] == "A-7"
@@ -73,7 +73,7 @@ def test_a_rejection_reaches_the_agent_without_the_note(
     assert rosa.page.get_by_label("Note").input_value() == "smells of fraud"
     rosa.page.get_by_label("Reason, told to the agent").fill("attach the invoice")
     rosa.press(rosa.button("Reject"))
-    assert rosa.page.get_by_text("Rejected: shop-agent wants to run").is_visible()
+    assert rosa.page.get_by_text("Rejected: shop-agent wants to refund").is_visible()
     told = stack.get(f"invocations/{call['invocation_id']}", agent_key)
     assert told.json()["status"] == "rejected"
     assert told.json()["decision"]["reason_to_agent"] == "attach the invoice"
@@ -155,11 +155,11 @@ def test_a_thumb_on_a_phone_decides_in_three_taps(
     assert not rosa.scrolls_sideways()
     rosa.press(rosa.page.locator(".model-approval th a"), by_thumb=True)
     assert not rosa.scrolls_sideways()
-    rosa.press(rosa.page.get_by_role("link", name=f"amount {amount}"), by_thumb=True)
+    rosa.press(rosa.page.get_by_role("link", name=f"refund {amount} EUR"), by_thumb=True)
     assert not rosa.scrolls_sideways()
-    for button in rosa.page.locator("main button, main summary").all():
+    for button in rosa.page.locator("main button:visible, main summary:visible").all():
         box = button.bounding_box()
-        assert box is None or min(box["height"], box["width"]) >= 24
+        assert box is not None and min(box["height"], box["width"]) >= 24
     rosa.press(rosa.button("Approve and run"), by_thumb=True)
     rosa.page.get_by_text("Approved: shop-agent").wait_for()
 
@@ -193,7 +193,7 @@ def test_no_page_asks_for_anything_elsewhere_or_breaks_its_own_policy(
     for page in lists:
         rosa.open(f"/admin/{page}/")
         assert rosa.page.locator("#result_list").is_visible()
-        rosa.press(rosa.page.locator("#result_list tbody tr a").first)
+        rosa.press(rosa.page.locator("#result_list a").first)
     for page in ("/admin/tools/apikey/add/", "/admin/password_change/", "/problems/expired"):
         rosa.open(page)
     assert len(rosa.answers) > len(lists)

@@ -191,7 +191,7 @@ def test_whoever_comes_with_the_group_decides(stack: Stack, mock: Mock, invite: 
     ada = invite(stack, mock)
     ada.come_in("ada", f"{LIST}{approval}/change/")
     ada.press(ada.button("Approve and run"))
-    assert ada.page.get_by_text("Approved: shop-agent wants to run").is_visible()
+    assert ada.page.get_by_text("Approved: shop-agent wants to refund").is_visible()
     assert [event for event, _ in ledger(stack, "ada")] == [
         "person:enrolled", "person:regrouped", "person:signed-in",
     ]  # fmt: skip

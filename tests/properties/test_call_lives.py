@@ -508,7 +508,8 @@ def world(
     settings.RAMPART_UNRULED_WRITES = "hold"
     settings.RAMPART_MAX_PENDING_PER_KEY = model.MOST_HELD
     # Longer than an example takes where many things happen at once.
-    monkeypatch.setattr(transitions, "LEASE", timedelta(seconds=model.LEASE))
+    for writer in (transitions.entering, transitions.running):
+        monkeypatch.setattr(writer, "LEASE", timedelta(seconds=model.LEASE))
     return World(tmp_path, monkeypatch)
 
 

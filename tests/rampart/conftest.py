@@ -1,25 +1,27 @@
 """One deployment on SQLite for the tests of commands; each test leaves it as it likes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.processes import Deployment
+from tests.processes import Deployment, Started
 from tests.tools.conftest import bench
 
 __all__ = ["bench"]
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A deployment whose database has its tables, and the demo's tools."""
-    deployment = Deployment(
+    deployment = Started(
         tmp_path_factory.mktemp("deployment") / "var",
         RAMPART_TOOL_MODULES="tools.examples.demo",
     )
     done = deployment.manage("migrate", "--verbosity", "0")
     assert done.returncode == 0, done.stderr
-    return deployment
+    yield deployment
+    deployment.console.close()
 
 
 @pytest.fixture

@@ -160,18 +160,18 @@ def test_the_counts_of_all_processes_are_added_up_and_never_go_down() -> None:
         key = stack.new_key()
         expected = 0
         for _ in range(3):
-            for _ in range(20):
+            for _ in range(CALLS):
                 assert stack.invoke("echo", key, value=1).status_code == 200
                 assert (
                     stack.invoke("leave_trace", key, path=str(stack.folder / "trace")).status_code
                     == 200
                 )
-            expected += 20
+            expected += CALLS
             assert counted(stack, "echo") == expected
             until(lambda wanted=expected: counted(stack, "leave_trace") == wanted)
             for name in ("web", "worker"):
                 stack.kill(name)
-                stack.start(name)
+            stack.start("web", "worker")
             assert counted(stack, "echo") == expected
         slots = list((stack.folder / "metrics").glob("slot-*"))
         assert 3 <= len(slots) <= 12  # Of nine generations of processes, commands included.
@@ -182,6 +182,10 @@ def test_the_counts_of_all_processes_are_added_up_and_never_go_down() -> None:
         assert ("rampart_approvals_pending", frozenset()) not in without
         database.start()
         until(lambda: ("rampart_approvals_pending", frozenset()) in read(stack))
+
+
+CALLS = 8
+"""So many that both web processes and both of a worker's children are met."""
 
 
 def read(stack: Stack) -> Samples:

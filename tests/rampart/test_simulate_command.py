@@ -1,6 +1,8 @@
 """`simulate`: says what would become of a call, and does none of it."""
 
 import json
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission, User
 from pytest_django import Settings
 
+from approvals.models import Policy
 from rampart.management.base import Exit
 from tests.conftest import Agent, MakeAgent, effects
+from tests.desk_cast import Rule
 from tests.processes import Deployment
 from tests.rampart.test_commands import data, run
 from tests.tools.conftest import Bench
@@ -62,6 +66,61 @@ def test_a_held_call_names_the_rule_and_who_could_decide(
         {"rule": "approval conditions", "answer": "hold", "reason": "amount exceeds 100"},
         {"rule": "unruled writes: allow", "answer": "allow", "reason": None},
     ]
+
+
+@pytest.mark.feature("P5", "AP9")
+def test_a_call_that_policies_hold_names_its_terms_and_who_could_fill_each_stage(
+    make_agent: MakeAgent, write_rule: Rule, member: Callable[..., User]
+) -> None:
+    member("ana", "ops")
+    make_agent(owner=member("bob", "ops", "finance"))
+    member("cora", "finance")
+    write_rule("fine", tool="pay", effect="allow", priority=1)
+    write_rule(
+        "money", [(1, "ops"), (1, "finance")], tool="p*", reason_required=True,
+        conditions=[{"field": "amount", "operator": "≥", "value": 50}],
+        expires_after=timedelta(hours=2),
+    )  # fmt: skip
+    found = simulate("pay", path="/dev/null", amount=60, card_number="4111")
+    assert (found["decision"], found["rule"]) == ("hold", "rule money")
+    assert found["reason"] == "amount is at least 50 (rule money)"
+    assert found["eligible"] == ["ana"]
+    assert found["terms"] == {
+        "stages": [
+            {"needs": 1, "group": "ops", "could": ["ana"]},
+            {"needs": 1, "group": "finance", "could": ["cora"]},
+        ],
+        "is_decidable": True,
+        "expires_after": 7200,
+        "reason_required": True,
+        "no_bulk": False,
+        "step_up": False,
+        "typed_confirmation": False,
+    }
+    assert found["arguments"]["card_number"] == "[REDACTED]"
+    assert [(step["rule"], step["answer"]) for step in found["trace"]][-3:] == [
+        ("approval conditions", "allow"), ("rule fine", "allow"), ("rule money", "hold"),
+    ]  # fmt: skip
+    said = run("simulate", "pay", "--actor", "agent", "--args", '{"path": "x", "amount": 60}')[0]
+    assert "who could decide: cora (1 of finance)" in said
+    assert said.endswith("to be decided within 2h; with a reason\n")
+
+
+@pytest.mark.feature("P5", "TD4")
+def test_a_call_that_nobody_could_decide_is_called_so(
+    agent: Agent, write_rule: Rule, reviewer: User
+) -> None:
+    write_rule("two", [(2, None)], tool="pay")
+    found = simulate("pay", path="/dev/null", amount=1)
+    assert (found["eligible"], found["terms"]["is_decidable"]) == (["reviewer"], False)
+
+
+@pytest.mark.feature("P5")
+def test_a_policy_is_asked_as_it_is_now(agent: Agent, write_rule: Rule) -> None:
+    """Not as this process remembers it from half a second ago."""
+    assert simulate("leave_trace", path="/dev/null")["decision"] == "allow"
+    Policy.objects.create(name="no", effect="deny")
+    assert simulate("leave_trace", path="/dev/null")["rule"] == "rule no"
 
 
 @pytest.mark.feature("P5")
@@ -274,9 +333,10 @@ def test_people_get_a_table_and_a_sentence(agent: Agent, reviewer: User) -> None
     out, err, code = run("simulate", "guarded_trace", *given)
     lines = out.splitlines()
     assert lines[0].split() == ["rule", "answer", "reason"]
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         "hold, by approval conditions: approval is required",
-        "who could decide: reviewer",
+        "who could decide: reviewer (1 person)",
+        "to be decided within 1d",
     ]
     assert (err, code) == ("", Exit.PENDING)
 

@@ -25,7 +25,7 @@ from rampart.management.commands import smoke
 from rampart.management.release_paths import PATHS, Walk
 from rampart.management.wire import Server
 from tests.conftest import Agent, effects, held, work
-from tests.processes import ROOT, Deployment
+from tests.processes import ROOT, Deployment, heed_interrupts
 from tests.rampart.test_commands import run
 from tests.stack import Stack, until
 from tools import registry
@@ -48,7 +48,9 @@ print(json.dumps({
     "usable": keys.filter(revoked_at=None).count(),
     "lifetimes": [(key.expires_at - key.created_at).total_seconds() for key in keys],
     "open": calls.filter(status__in=["held", "queued", "running"]).count(),
-    "approved": Approval.objects.filter(invocation__actor="smoke", resolved_by=reviewer).count(),
+    "approved": Approval.objects.filter(
+        invocation__actor="smoke", resolved_by__username="smoke:reviewer"
+    ).count(),
     "reviewer": reviewer and [
         reviewer.is_active, reviewer.has_usable_password(), reviewer.is_staff,
         reviewer.user_permissions.count(), reviewer.groups.count(),
@@ -68,7 +70,7 @@ def started(stack: Stack, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "manage.py", "smoke", "--json", *arguments],
         cwd=ROOT, env=stack.environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_interrupts,
     )  # fmt: skip
 
 
@@ -139,7 +141,7 @@ def lame(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.start("web")
         yield stack
     finally:
-        stack.stop()
+        stack.end()
 
 
 @pytest.mark.stack
@@ -190,9 +192,10 @@ def test_an_interrupted_run_clears_away_what_it_has_begun(lame: Stack) -> None:
 @pytest.mark.stack
 @pytest.mark.feature("K7", "E33", "E34")
 def test_the_emergency_stop_is_a_finding_on_every_path(lame: Stack) -> None:
-    stop = "from tools.models import EmergencyStop as E\n"
+    stop, key = "from tools.models import EmergencyStop as E\n", lame.new_key("bystander")
     lame.python(stop + "E.objects.create(reason='fire', engaged_by='test')")
     try:
+        until(lambda: not lame.invoke("echo", key, value=1).ok)  # The server has felt it.
         results = json.loads(lame.manage("smoke", "--json", expect=6))
     finally:
         lame.python(stop + "E.objects.all().delete()")
@@ -302,8 +305,9 @@ def test_a_refusal_that_does_not_say_when_to_come_again_is_a_finding() -> None:
 @pytest.mark.feature("K7")
 @pytest.mark.django_db(transaction=True)
 def test_a_server_cannot_have_another_callers_call_approved(
-    agent: Agent, trace: Path, reviewer: User
+    agent: Agent, trace: Path, reviewer: User, monkeypatch: MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(release_paths, "SECONDS_FOR_A_WORKER", 0.2)  # The liar has none.
     approval = held(agent, trace)
     body = {
         "status": "requires_approval", "error_type": "ApprovalRequired",

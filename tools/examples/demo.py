@@ -62,7 +62,7 @@ def within_reason(context: ToolContext, arguments: dict[str, Any]) -> str | None
     return None
 
 
-@tool
+@tool(summary="wants to look up order {order_id}")
 @scope("orders.read")
 @side_effects(read_only=True, idempotent=True)
 @timeout(5)
@@ -74,7 +74,7 @@ def lookup_order(order_id: str) -> Order:
     return Order(order_id=order_id, status=states[number % 3], total=total, currency="EUR")
 
 
-@tool
+@tool(summary="wants to know the price of one euro in {currency}")
 @scope("orders.read")
 @side_effects(read_only=True, idempotent=True)
 @rate_limit("3/minute/user")
@@ -85,7 +85,7 @@ def exchange_rate(currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]) -> dict
     return {"currency": currency, "rate": cents / 100}
 
 
-@tool
+@tool(summary="wants to refund {amount} {currency} for order {order_id}")
 @scope("refunds.write")
 @side_effects(money_movement=True, external_network=True)
 @require_approval(over_amount=500)
@@ -104,7 +104,7 @@ def refund_payment(
     return Refund(refund_id=f"re_{number}", order_id=order_id, amount=amount, currency=currency)
 
 
-@tool
+@tool(summary="wants to delete account {account_id}")
 @scope("accounts.delete")
 @side_effects(destructive=True, writes_data=True)
 @require_approval
@@ -115,7 +115,7 @@ def delete_account(account_id: str, reason: str) -> dict[str, str]:
     return {"account_id": account_id, "state": "deleted"}
 
 
-@tool
+@tool(summary="wants to rebuild the sales report over {months} months")
 @scope("reports.run")
 @side_effects(idempotent=True, writes_data=True)
 @isolated_process

@@ -12,7 +12,7 @@ from approvals import deciding
 from approvals.bodies import DecisionBody
 from approvals.deciding import Undecided
 from approvals.models import Approval
-from approvals.reviewers import deciders, eligible
+from approvals.reviewers import deciders, eligible, lacking
 from approvals.serializers import describe_approvals
 from approvals.states import ApprovalStatus
 from approvals.transitions import Said
@@ -21,6 +21,7 @@ from rampart.management.base import Exit, JsonCommand, operator
 
 DECIDING = {"approve": deciding.approve, "reject": deciding.reject}
 DECIDED = {"approve": "approved; the call is on its way", "reject": "rejected; the call has ended"}
+COUNTED = "your yes counts; it still needs"
 COLUMNS = ("id", "status", "requested_at", "expires_at", "summary")
 MOST_LISTED = 10_000
 
@@ -35,6 +36,9 @@ class Command(JsonCommand):
         parser.add_argument("--user", help="who decides, or through whose eyes to look")
         parser.add_argument("--note", default="", help="kept with the decision, for people")
         parser.add_argument("--reason-to-agent", default="", help="what the caller is told")
+        parser.add_argument(
+            "--confirmation", default="", help="the tool's name, where the rules ask for it"
+        )
         parser.add_argument("--status", choices=ApprovalStatus.values, help="list only these")
         parser.add_argument("--limit", type=int, default=50, help="list at most so many")
 
@@ -46,7 +50,11 @@ class Command(JsonCommand):
         approval = self._approval(options["id"])
         if options["verb"] in DECIDING:
             approval = self._decided(approval, person, options)
-            self.talk(DECIDED[options["verb"]])
+            self.talk(
+                f"{COUNTED} {lacking(approval)}"
+                if approval.is_pending
+                else DECIDED[options["verb"]]
+            )
             if not options["json"]:
                 return
         self._show(approval, person, options["json"])
@@ -82,7 +90,14 @@ class Command(JsonCommand):
         outcome = DECIDING[options["verb"]](
             approval,
             person,
-            Said(words.note, words.reason_to_agent, uuid4().hex, "command", operator()),
+            Said(
+                note=words.note,
+                reason_to_agent=words.reason_to_agent,
+                request_id=uuid4().hex,
+                source="command",
+                operator=operator(),
+                typed=options["confirmation"],
+            ),
         )
         if isinstance(outcome, Undecided):
             raise self.fail(f"{outcome.code}: {outcome.sentence}", Exit.DENIED)

@@ -8,6 +8,9 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 
+from approvals.models import Policy
+from approvals.policy_changes import changed
+from approvals.states import Effect
 from rampart.management.base import RampartCommand, operator
 from tools.key_cabinet import create_key
 from tools.models import ApiKey
@@ -18,9 +21,22 @@ GROUP = "Reviewers"
 PERMISSIONS = (
     "decide_approval", "view_approval", "view_invocation", "view_event", "view_tool",
     "view_toolversion", "change_tool", "view_apikey", "rotate_apikey",
-    "view_emergencystop", "add_emergencystop", "delete_emergencystop",
+    "view_emergencystop", "add_emergencystop", "delete_emergencystop", "view_policy",
 )  # fmt: skip
 """What reviewers need. Making keys is not among it: who makes keys should not approve calls."""
+POLICIES: tuple[tuple[dict[str, Any], int], ...] = (
+    ({"name": "Reports may be rebuilt", "effect": Effect.ALLOW, "tool": "rebuild_report"}, 0),
+    (
+        {
+            "name": "Two people for large refunds",
+            "is_enabled": False,
+            "tool": "refund_*",
+            "conditions": [{"field": "amount", "operator": ">", "value": 5000}],
+        },
+        2,
+    ),
+)
+"""The demo's policies, and how many reviewers they ask for."""
 SCOPES = ("orders.read", "refunds.write", "accounts.delete", "reports.run", "audit.read")
 
 LINES = """\
@@ -70,7 +86,18 @@ class Command(RampartCommand):
         group, _ = Group.objects.get_or_create(name=GROUP)
         group.permissions.set(Permission.objects.filter(codename__in=PERMISSIONS))
         reviewer.groups.add(group)
+        self._policies(group)
         return password
+
+    def _policies(self, group: Group) -> None:
+        """One says that a writing tool is fine; the other is to look at, and switched off."""
+        for columns, needs in POLICIES:
+            policy, is_new = Policy.objects.get_or_create(name=columns["name"], defaults=columns)
+            if not is_new:
+                continue
+            if needs:
+                policy.stages.create(needs=needs, group=group)
+            changed(None, policy.describe(), by=operator(), source="command")
 
     def _key(self) -> str | None:
         """The agent's key if the agent is new."""

@@ -6,13 +6,13 @@ from uuid import uuid4
 from django.core.management.base import CommandParser
 
 from approvals.door import Call
-from approvals.simulating import Answer, Simulation, Supposed, simulate
-from approvals.transitions import now
+from approvals.simulating import Answer, Simulation, Supposed, Wait, simulate
+from approvals.stages import FLAGS
 from rampart.management import arguments
 from rampart.management.arguments import BadArguments
 from rampart.management.base import Exit, JsonCommand
 from tools.errors import UnknownTool
-from tools.models import ApiKey
+from tools.forms import written
 
 EXIT_CODES = {Answer.ALLOW: Exit.DONE, Answer.HOLD: Exit.PENDING, Answer.DENY: Exit.DENIED}
 SOURCE = "rest"
@@ -58,13 +58,10 @@ class Command(JsonCommand):
         actor, scopes, prefix = options["actor"], options["scopes"], options["key_prefix"]
         if scopes and prefix:
             self.misused("--scope supposes a caller without a key: no --key-prefix")
-        if scopes:
-            return Supposed.with_scopes(actor, scopes)
-        rows = ApiKey.objects.usable(now()).filter(actor=actor).select_related("owner")
-        row = (rows.filter(prefix=prefix) if prefix else rows).first()
-        if row is None:
+        supposed = Supposed.of(actor, scopes, prefix)
+        if supposed is None:
             raise self.fail("the actor has no such usable key; suppose a --scope", Exit.NOT_FOUND)
-        return Supposed.with_key(row)
+        return supposed
 
     def _print(self, found: Simulation, call: Call, supposed: Supposed, as_json: bool) -> None:
         document = describe(found, call, supposed)
@@ -74,8 +71,17 @@ class Command(JsonCommand):
         self.print_rows(document["trace"], ("rule", "answer", "reason"))
         made = f", by {document['rule']}: {document['reason']}" if document["rule"] else ""
         self.say(f"\n{found.answer}{made}")
-        if found.answer is Answer.HOLD:
-            self.say(f"who could decide: {', '.join(found.eligible) or 'nobody'}")
+        if found.wait is not None:
+            self._print_wait(found.wait)
+
+    def _print_wait(self, wait: Wait) -> None:
+        for stage in wait.stages:
+            people = ", ".join(stage.people) or "nobody"
+            self.say(f"who could decide: {people} ({stage.stage.described})")
+        if not wait.is_decidable:
+            self.say("nobody can decide it: there are too few people for its stages")
+        time = f"to be decided within {written(wait.expires_after)}"
+        self.say("; ".join([time, *wait.conditions]))
 
 
 def describe(found: Simulation, call: Call, supposed: Supposed) -> dict[str, Any]:
@@ -90,8 +96,23 @@ def describe(found: Simulation, call: Call, supposed: Supposed) -> dict[str, Any
         "rule": "; ".join(step.rule for step in decisive) or None,
         "reason": "; ".join(step.reason for step in decisive) or None,
         "eligible": list(found.eligible),
+        "terms": found.wait and _terms(found.wait),
+        "arguments": found.arguments,
         "trace": [
             {"rule": step.rule, "answer": step.answer, "reason": step.reason or None}
             for step in found.steps
         ],
     }
+
+
+def _terms(wait: Wait) -> dict[str, Any]:
+    """What a held call would wait for; the time is in seconds."""
+    stages = [
+        {"needs": one.stage.needs, "group": one.stage.group or None, "could": list(one.people)}
+        for one in wait.stages
+    ]
+    flags = {name: getattr(wait.terms, name) for name in FLAGS}
+    seconds = wait.expires_after.total_seconds()
+    return {
+        "stages": stages, "is_decidable": wait.is_decidable, "expires_after": seconds, **flags
+    }  # fmt: skip

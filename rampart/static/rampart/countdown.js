@@ -14,14 +14,17 @@
     return "in less than a minute";
   };
 
+  // The words are read aloud when they change, and they change once a minute at most.
+  const say = (text) => { if (shown.textContent !== text) shown.textContent = text; };
+
   const refresh = () => {
     const left = (end - performance.now()) / 1000;
     if (left > 0) {
-      shown.textContent = words(left);
+      say(words(left));
       setTimeout(refresh, Math.min(left * 1000 + 50, 20000));
       return;
     }
-    shown.textContent = "now: the time to decide is over";
+    say("now: the time to decide is over");
     document.querySelectorAll("[data-closes] button").forEach((button) => { button.disabled = true; });
   };
   refresh();

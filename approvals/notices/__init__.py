@@ -1,0 +1,1 @@
+"""What is told outside: written beside what it tells of, delivered afterwards by others."""

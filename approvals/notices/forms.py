@@ -1,0 +1,78 @@
+"""What is asked of whoever writes a channel; its URL goes in and never comes out again."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+
+from approvals import vault
+from approvals.models import Channel
+from approvals.notices.posting import fault_of_url
+from approvals.notices.signing import shown_url
+
+LONGEST_URL = 2000
+
+
+class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A channel: one kind of place, and which calls are told there."""
+
+    url = forms.CharField(
+        label="URL",
+        max_length=LONGEST_URL,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "class": "vTextField"}),
+    )
+
+    class Meta:
+        model = Channel
+        fields = ["name", "kind", "is_enabled", "address", "tool", "least_risk", "caller"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "url" in self.fields:
+            self.fields["url"].help_text = self._about_the_url()
+
+    def _about_the_url(self) -> str:
+        now = shown_url(self.instance) if self.instance.pk else ""
+        kept = (
+            f"It leads to {now} now (the rest is not shown); leave it empty to keep it. "
+            if now
+            else ""
+        )
+        return f"{kept}Of webhooks and chats, with https://. It is encrypted, and not shown again."
+
+    def clean_url(self) -> str:
+        url: str = self.cleaned_data["url"].strip()
+        if url and (fault := fault_of_url(url)):
+            raise ValidationError(fault)
+        return url
+
+    def clean_address(self) -> str:
+        words = [word.strip() for word in self.cleaned_data["address"].split(",")]
+        addresses = [word for word in words if word]
+        for address in addresses:
+            validate_email(address)
+        return ", ".join(addresses)
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or {}
+        is_mail = given.get("kind") == Channel.Kind.EMAIL
+        if is_mail and not given.get("address"):
+            self.add_error("address", "Mail needs an address.")
+        has_url = given.get("url") or self.instance.url_sealed is not None
+        if not is_mail and not has_url and "url" not in self.errors:
+            self.add_error("url", "Webhooks and chats need a URL.")
+        if given.get("caller") and given.get("kind") != Channel.Kind.WEBHOOK:
+            self.add_error("caller", "A caller's own system is told by webhook.")
+        return given
+
+    def seal(self) -> None:
+        """What is kept beside the fields: the URL encrypted, and a fresh start if switched on."""
+        channel = self.instance
+        if channel.kind == Channel.Kind.EMAIL:
+            channel.url_sealed = channel.secret_sealed = None
+        elif self.cleaned_data.get("url"):
+            channel.url_sealed = vault.seal(self.cleaned_data["url"])
+        if "is_enabled" in self.changed_data and channel.is_enabled:
+            channel.failing_since, channel.disabled_because = None, ""
