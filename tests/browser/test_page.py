@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.accessibility import assert_accessible, assert_targets_hit
 from tests.browser.conftest import Seat, TakeSeat
-from tests.stack import Stack
+from tests.stack import Stack, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
@@ -27,6 +27,21 @@ def hold(stack: Stack, key: str, **arguments: Any) -> dict[str, Any]:
     answer = stack.invoke("refund_payment", key, prefer="respond-async", **given)
     assert answer.status_code == 202, answer.text
     found: dict[str, Any] = answer.json()
+    return found
+
+
+def held_under(stack: Stack, key: str, flag: str) -> dict[str, Any]:
+    """A call held by a rule with this flag: the server feels a rule within half a second."""
+
+    def held_by_it() -> dict[str, Any] | None:
+        call = hold(stack, key)
+        terms = stack.python(
+            "from approvals.models import Approval\n"
+            f"print(Approval.objects.get(pk='{call['approval_id']}').agreed.{flag})"
+        )
+        return call if "True" in terms else None
+
+    found: dict[str, Any] = until(held_by_it)
     return found
 
 
@@ -250,7 +265,7 @@ def test_two_people_of_two_groups_decide_one_after_the_other_with_all_that_is_as
             rule.stages.create(position=position, needs=1, group=found)
         """)
     )
-    call = hold(stack, stack.new_key("staged-bot"))
+    call = held_under(stack, stack.new_key("staged-bot"), "typed_confirmation")
     seats = {name: take_seat() for name in passwords}
     for name, seat in seats.items():
         seat.sign_in(name, passwords[name])
@@ -274,3 +289,37 @@ def test_two_people_of_two_groups_decide_one_after_the_other_with_all_that_is_as
     fina.page.get_by_label("Type refund_payment to approve").fill("refund_payment")
     fina.press(fina.button("Approve and run"))
     assert fina.page.get_by_text("Approved: staged-bot wants to refund").is_visible()
+
+
+@pytest.mark.feature("AP17", "V2")
+def test_where_a_fresh_proof_is_asked_for_the_page_leads_to_it_and_back(
+    stack: Stack, take_seat: TakeSeat
+) -> None:
+    password = stack.new_person("tess", "decide_approval", "view_approval", "view_invocation")
+    stack.python(
+        "from approvals.models import Policy\n"
+        "Policy.objects.create(name='prove', tool='refund_*', actor='proof-bot', step_up=True)"
+    )
+    call = held_under(stack, stack.new_key("proof-bot"), "step_up")
+    tess = take_seat()
+    tess.sign_in("tess", password)
+    stack.python(
+        textwrap.dedent("""
+        from django.contrib.sessions.backends.db import SessionStore
+        from django.contrib.sessions.models import Session
+        for row in Session.objects.all():
+            session = SessionStore(row.session_key)
+            if "proof" in session:
+                session["proof"] = {**session["proof"], "at": session["proof"]["at"] - 360}
+                session.save()
+        """)
+    )
+    tess.open_approval(call["approval_id"])
+    assert tess.page.get_by_text("you need a fresh proof that it is you").is_visible()
+    assert tess.button("Approve and run").count() == 0
+    tess.press(tess.page.get_by_role("link", name="Prove it, then come back"))
+    tess.page.get_by_label("Password").fill(password)
+    tess.press(tess.page.locator("main button[type=submit], #content button[type=submit]").first)
+    assert call["approval_id"] in tess.page.url
+    tess.press(tess.button("Approve and run"))
+    assert tess.page.get_by_text("Approved: proof-bot wants to refund").is_visible()
