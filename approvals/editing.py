@@ -28,8 +28,8 @@ from approvals.reviewers import Reason, who_won, why_not
 from approvals.transitions import Said
 from audit.canonical import canonical_text
 from audit.models import local_now
-from audit.redaction import REDACTED
-from tools import registry
+from audit.redaction import REDACTED, Redactor
+from tools import registry, strict_json
 from tools.identity import Caller
 
 
@@ -64,14 +64,20 @@ def edit(
     )
     if refused is None:
         try:
-            revision = revised(approval.invocation, arguments)
-            transitions.edit(approval, editor, revision, said, transitions.now())
+            moment, revision = transitions.now(), revised(approval.invocation, arguments)
+            if revision.approval_columns(approval)["expires_at"] <= moment:
+                raise Unfitting("By the rules for that, the time to decide it would be over.")
+            transitions.edit(approval, editor, revision, said, moment)
         except StaleTransition:
             approval = fresh_approval(approval.pk)
             refused = (
                 why_not(approval, editor)
                 or seen_otherwise(approval, expected_digest)
-                or Reason("already_decided", who_won(approval))
+                or (
+                    Reason("digest_mismatch", "Somebody has voted meanwhile; look again.")
+                    if approval.is_pending
+                    else Reason("already_decided", who_won(approval))
+                )
             )
         else:
             waiting.announce(approval.invocation_id)
@@ -85,16 +91,20 @@ def revised(row: Invocation, arguments: dict[str, Any]) -> Revision:
         frozen = vault.unseal(row.arguments_sealed or b"")
     except UnreadableArguments:
         raise Unfitting("What was asked can't be read any more.") from None
+    if strict_json.is_deeper(arguments, strict_json.DEEPEST):
+        raise Unfitting("It is nested too deeply.")
     try:
         meant = merged(frozen, row.arguments, arguments)
     except ValueError:  # A half surrogate, or a number that no JSON reader holds exactly.
         raise Unfitting("There are characters or numbers in it that can't be kept.") from None
     action = _validated(row, meant)
+    _refuse_what_tells(frozen, action)
     if action.digest() == row.digest:
         raise Unfitting("Nothing is changed.")
     judgement = door.judged(action)
     if isinstance(judgement.decision, Deny):
-        raise Unfitting(f"The rules deny it: {judgement.decision.message}")
+        said = action.visit.redactor.text(judgement.decision.message)
+        raise Unfitting(f"The rules deny it: {said}")
     return Revision(action, judgement, _changes(row, frozen, action))
 
 
@@ -112,9 +122,20 @@ def _validated(row: Invocation, arguments: dict[str, Any]) -> Action:
     visit = door.visit_of(call, Caller.of(row.key), tool, local_now())
     found = door.validated(visit)
     if isinstance(found, Refusal):
-        told = [f"{fault['path']}: {fault['message']}" for fault in found.fields]
-        raise Unfitting("; ".join(told) or found.message, found.fields)
+        faults = [
+            {**fault, "message": visit.redactor.text(fault["message"])} for fault in found.fields
+        ]
+        told = [f"{fault['path']}: {fault['message']}" for fault in faults]
+        raise Unfitting("; ".join(told) or found.message, faults)
     return found
+
+
+def _refuse_what_tells(frozen: dict[str, Any], action: Action) -> None:
+    """What was secret before is secret still: Unfitting if it would stand in the open now."""
+    visit = action.visit
+    both = Redactor.over([frozen, action.frozen], visit.tool.redacts)
+    if both(action.frozen) != visit.redactor(action.frozen):
+        raise Unfitting("What you replace is hidden elsewhere too: replace it there as well.")
 
 
 def merged(frozen: Any, shown: Any, edited: Any) -> Any:
@@ -126,14 +147,30 @@ def merged(frozen: Any, shown: Any, edited: Any) -> Any:
     if canonical_text(edited) == canonical_text(shown):
         return frozen
     if isinstance(edited, dict):
+        if any(REDACTED in key for key in edited):
+            raise Unfitting(_LEAVE_IT)
         there = _both(frozen, shown, dict)
         return {key: merged(*there(key), item) for key, item in edited.items()}
     if isinstance(edited, list):
         there = _both(frozen, shown, list, len(edited))
+        _refuse_moves(shown, edited)
         return [merged(*there(number), item) for number, item in enumerate(edited)]
     if isinstance(edited, str) and REDACTED in edited:
-        raise Unfitting(f"{REDACTED} stands for what is hidden: leave it, or replace all of it.")
+        raise Unfitting(_LEAVE_IT)
     return edited
+
+
+_LEAVE_IT = f"{REDACTED} stands for what is hidden: leave it, or replace all of it."
+
+
+def _refuse_moves(shown: Any, edited: list[Any]) -> None:
+    """Which hidden part belongs to which item of a list nobody can tell once two of them differ."""
+    if not isinstance(shown, list) or len(shown) != len(edited):
+        return
+    before, after = map(canonical_text, shown), map(canonical_text, edited)
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    if len(changed) > 1 and any(REDACTED in item for item in changed):
+        raise Unfitting("Of a list that hides something one item is changed, or all is replaced.")
 
 
 def _both(

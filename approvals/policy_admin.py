@@ -53,10 +53,13 @@ class StageInline(admin.TabularInline):  # type: ignore[type-arg]
     model = PolicyStage
     form = StageForm
     formset = StagesFormSet
-    extra = 2
     max_num = MOST_STAGES
     verbose_name = "stage"
     verbose_name_plural = "who decides, in this order (nobody named: one person who may decide)"
+
+    def get_extra(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
+        """Two empty rows to begin with, and one more beside stages that there are."""
+        return 1 if obj is not None and obj.stages.exists() else 2
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs["empty_label"] = "anybody who may decide"

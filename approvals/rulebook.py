@@ -35,11 +35,11 @@ Rows = list[tuple[Any, ...]]
 @dataclass(slots=True)
 class _Memory:
     until: float
-    read: tuple[Rows, Rulebook]
+    read: tuple[str, Rulebook]
     """The rows, and the book that was made of them: one value, so that threads see both or none."""
 
 
-_memory = _Memory(0.0, ([], Rulebook((), "")))
+_memory = _Memory(0.0, ("", Rulebook((), "")))
 
 
 def rulebook(*, fresh: bool = False) -> Rulebook:
@@ -50,8 +50,8 @@ def rulebook(*, fresh: bool = False) -> Rulebook:
     now = time.monotonic()
     if fresh or now >= _memory.until:
         rows = _read()
-        if rows != _memory.read[0]:
-            _memory.read = (rows, Rulebook(tuple(_rules(rows)), settings.RAMPART_UNRULED_WRITES))
+        if (text := repr(rows)) != _memory.read[0]:  # 1 == True, and they are different rules.
+            _memory.read = (text, Rulebook(tuple(_rules(rows)), settings.RAMPART_UNRULED_WRITES))
         _memory.until = now + SECONDS_REMEMBERED
     book = _memory.read[1]
     if book.unruled_writes == settings.RAMPART_UNRULED_WRITES:

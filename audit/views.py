@@ -23,7 +23,8 @@ PLAIN_FILTERS = {"tool": "tool_name", "actor": "actor", "status": "status", "eve
 OF_PEOPLE = [
     name
     for name in EventName
-    if name.startswith(("person:", "admin:")) or name in ("approval:approved", "approval:rejected")
+    if name.startswith(("person:", "admin:", "approval:", "policy:", "channel:"))
+    and name != EventName.APPROVAL_REFUSED
 ]
 """Lines whose actor is a person, though a service may bear the same name."""
 

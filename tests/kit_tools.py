@@ -263,3 +263,21 @@ def may_repeat(path: str, go: str) -> str:
 def destroy(path: str) -> int:
     """Destructive, always held."""
     return _leave(path, "destroyed")
+
+
+def small_sums(context: Any, arguments: dict[str, Any]) -> str | None:
+    """Says whose card it was, which a policy should not."""
+    if arguments["amount"] > 1000:
+        return f"card {arguments['card_number']} pays 1000 at most"
+    return None
+
+
+@tool
+@scope("kit.write")
+@require_approval
+@redact(["card_number", "iban"])
+@policy(small_sums)
+@timeout(10)
+def judged_pay(path: str, amount: float, card_number: str = "", to: Any = None) -> int:
+    """A payment with a policy that names the card."""
+    return _leave(path, f"paid {amount} to {to}")

@@ -7,6 +7,7 @@ is of a kind that cannot be compared. Whoever cannot tell asks a person.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Any
@@ -185,9 +186,16 @@ def _equal(actual: Any, expected: Any) -> bool:
     return bool(actual == expected)
 
 
+_NO_USUAL_TEXT = (
+    int, float, Decimal, Mapping, list, tuple, set, frozenset, bytes, datetime, timedelta,
+    BaseModel,
+)  # fmt: skip
+"""Numbers are not text, and what JSON writes otherwise than `str` nobody could name in a rule."""
+
+
 def _text_of(value: Any) -> str:
     """Dates, UUIDs and the like compare with a string by their usual text; numbers don't."""
-    if value is None or isinstance(value, Number | Mapping | list | tuple | set):
+    if value is None or isinstance(value, _NO_USUAL_TEXT):
         raise Incomparable
     return str(value)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import models
@@ -183,7 +183,7 @@ class ApiKey(models.Model):
 
     @cached_property
     def people_behind(self) -> set[int | None]:
-        """Who never decides its calls: the owner, the maker, and whose token it was.
+        """Who never decides its calls: owners and makers of its lineage, and whose token it was.
 
         Asked once for each object that stands for the key; for many at once by `know_people`.
         """
@@ -233,13 +233,21 @@ class FederatedIdentity(models.Model):
 
 
 def know_people(keys: Iterable[ApiKey]) -> None:
-    """Look up who is behind these keys, in one query, however many come with tokens."""
+    """Look up who is behind these keys, in two queries at most, however many there are.
+
+    A lineage is one caller: who owns or made any of its keys may hold a secret of it.
+    """
     keys = list(keys)
     subjects = {key.subject for key in keys if key.issuer}
     links = list(FederatedIdentity.objects.filter(subject__in=subjects)) if subjects else []
+    kin = ApiKey.objects.filter(lineage__in={key.lineage for key in keys}).order_by()
+    holders: dict[UUID, set[int | None]] = {}
+    for lineage, owner, maker in kin.values_list("lineage", "owner_id", "created_by_id"):
+        holders.setdefault(lineage, set()).update((owner, maker))
     for key in keys:
         linked = {link.user_id for link in links if _is_behind(link, key)}
-        key.people_behind = {key.owner_id, key.created_by_id, *linked}
+        own = {key.owner_id, key.created_by_id}
+        key.people_behind = own | holders.get(key.lineage, set()) | linked
 
 
 def _is_behind(link: FederatedIdentity, key: ApiKey) -> bool:

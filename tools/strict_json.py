@@ -4,6 +4,17 @@ import json
 import math
 from typing import Any, NoReturn
 
+DEEPEST = 64
+"""Arrays and objects within each other that a call may have."""
+
+
+def is_deeper(value: Any, most: int) -> bool:
+    """Whether there are more arrays and objects within each other than that."""
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return most <= 0 or any(is_deeper(item, most - 1) for item in items)
+
 
 def parse(text: str) -> Any:
     """The JSON value that this is, else ValueError, or RecursionError where it is too deep.

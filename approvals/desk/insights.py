@@ -145,7 +145,7 @@ def _of_reviewer(one: Reviewing) -> dict[str, str | int]:
         "held to vote, median": in_words(median),
         "held to vote, 95th": in_words(slow),
         "shown to vote, median": in_words(looked),
-        "under 3 s": as_percent(one.hasty_share),
+        "under 3\u00a0s": as_percent(one.hasty_share),
         "in bulk": as_percent(one.bulk_share),
         "by way of": ", ".join(f"{way} {count}" for way, count in sorted(one.sources.items())),
     }

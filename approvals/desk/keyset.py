@@ -1,11 +1,10 @@
 """Pages of a list by key: nothing is counted, and a row that comes or goes shifts no page."""
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, cast
 
 from django.core.exceptions import BadRequest, ValidationError
@@ -114,7 +113,7 @@ def _decoded(cursor: str, order: Order) -> tuple[bool, list[Any]]:
         if side not in ("before", "after") or len(texts) != len(order):
             raise ValueError
         return side == "before", list(_values(order, texts))
-    except (ValueError, TypeError, binascii.Error, ValidationError):
+    except (ValueError, TypeError, OverflowError, RecursionError, ValidationError):
         raise BadRequest("this cursor was not given out here") from None
 
 
@@ -122,6 +121,8 @@ def _values(order: Order, texts: list[str]) -> Iterator[Any]:
     for column, text in zip(order, texts, strict=True):
         field = cast("Field[Any, Any]", Approval._meta.get_field(_compared(column)[0]))
         value = field.to_python(text)
-        if isinstance(value, datetime) and value.tzinfo is None:
-            raise ValueError
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise ValueError
+            value = value.astimezone(timezone.utc)
         yield value

@@ -66,8 +66,11 @@ class CallPages(EditPages, RemindPages):
             return HttpResponseNotAllowed(["POST"])
         approval, person = self.found(request, object_id), the_person(request)
         form = form_class(request.POST, approval=approval)
-        if not form.is_valid() and why_not(approval, person) is None:
-            return self.page(request, approval, form, HTTPStatus.UNPROCESSABLE_ENTITY)
+        if not form.is_valid():
+            if (refused := why_not(approval, person)) is None:
+                return self.page(request, approval, form, HTTPStatus.UNPROCESSABLE_ENTITY)
+            outcome = deciding.refuse(approval, person, refused, said_in(request, {}))
+            return self.undecided(request, outcome)
         given = form.cleaned_data
         said = said_in(
             request,
@@ -76,10 +79,10 @@ class CallPages(EditPages, RemindPages):
             is_proved=step_up.is_recent(request, deciding.PROVED_WITHIN),
             shown_at=forms.shown_at(given.get("shown", ""), approval, person, transitions.now()),
         )
-        outcome = verb(approval, person, said, expected_digest=given.get("expected_digest"))
-        if isinstance(outcome, Undecided):
-            return self.undecided(request, outcome)
-        return self._on_to_the_next(request, outcome)
+        decision = verb(approval, person, said, expected_digest=given.get("expected_digest"))
+        if isinstance(decision, Undecided):
+            return self.undecided(request, decision)
+        return self._on_to_the_next(request, decision)
 
     def _on_to_the_next(self, request: HttpRequest, decided: Decided) -> HttpResponse:
         told, following = f"{_word(decided)}: {sentence(decided.approval)}", next_for(request)

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from approvals import reviewers
 from approvals.desk.people import the_person
 from approvals.desk.showing import CallWindow, address, may_remind
-from approvals.notices.reminding import remind
+from approvals.notices.reminding import in_vain, remind
 from audit.models import local_now
 from audit.windows import relative
 
@@ -22,6 +22,8 @@ class RemindPages(CallWindow):
         refused = reviewers.why_not(approval, person)
         if not may_remind(refused):
             messages.error(request, refused.sentence if refused else "You can decide it yourself.")
+        elif vain := in_vain(approval, person):
+            messages.warning(request, vain)
         elif (again_at := remind(approval, person)) is not None:
             when = relative(again_at, local_now())
             messages.warning(request, f"They were reminded within the hour; once more {when}.")

@@ -1,7 +1,7 @@
 """One held call as a line of a list: what a person needs to choose which to look at."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.contrib.auth.models import User
@@ -12,6 +12,7 @@ from approvals.desk.looks import badge, risk_badge
 from approvals.models import Approval
 from approvals.reviewers import Reason
 from approvals.serializers import summary
+from approvals.stages import PLAIN_TERMS, Standing, can_be_filled
 from approvals.states import Risk
 
 MOST_NAMED = 3
@@ -57,12 +58,30 @@ def _row(approval: Approval, person: User, moment: datetime, holders: Sequence[U
 
 
 def progress_of(approval: Approval) -> str:
-    """`ops 1/2 → finance 0/1`."""
+    """`ops 1/2 → finance 0/1`; nothing where one person who may decide is all that it takes."""
     standing = approval.standing
+    if standing.stages == PLAIN_TERMS.stages:
+        return ""
     return " → ".join(
         f"{stage.group or 'anybody'} {votes}/{stage.needs}"
         for stage, votes in zip(standing.stages, standing.votes, strict=True)
     )
+
+
+def stuck_after(approval: Approval, person: User, holders: Sequence[User]) -> str:
+    """What nobody would be left for once this person has approved; empty if others can go on."""
+    standing, groups_of = approval.standing, reviewers.groups_of
+    votes = tuple(
+        cast + (number == standing.open_stage) for number, cast in enumerate(standing.votes)
+    )
+    places = [
+        replace(stage, needs=stage.needs - cast)
+        for stage, cast in zip(standing.stages, votes, strict=True)
+        if cast < stage.needs
+    ]
+    apart = approval.requesting_side | approval.editors | approval.approvers | {person.pk}
+    people = {user.pk: groups_of(user) for user in holders if user.pk not in apart}
+    return "" if can_be_filled(places, people) else Standing(standing.stages, votes).lacking
 
 
 def why_not_in_bulk(approval: Approval) -> Reason | None:

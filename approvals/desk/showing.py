@@ -17,6 +17,7 @@ from approvals.desk.cancelling import may_cancel
 from approvals.desk.evidence import last_calls, similar_decisions
 from approvals.desk.looks import badge, effect_badges, risk_badge, stages_of, timeline_of
 from approvals.desk.people import sees_all, the_person
+from approvals.desk.rows import stuck_after
 from approvals.desk.unusual import oddities
 from approvals.forms import DecisionForm
 from approvals.models import Approval, Preset
@@ -136,7 +137,9 @@ def _written(request: HttpRequest, approval: Approval) -> dict[str, str]:
     """What was posted, bound to what is shown now; it counts as seen since it was first seen."""
     written = request.POST.dict()
     has_seen_this = written.get("expected_digest") == approval.invocation.digest
-    return written if has_seen_this else {**written, **_fresh(approval, the_person(request))}
+    if has_seen_this:
+        return written
+    return {**written, "typed": "", **_fresh(approval, the_person(request))}
 
 
 def _call(approval: Approval) -> dict[str, Any]:
@@ -156,7 +159,6 @@ def _call(approval: Approval) -> dict[str, Any]:
         "call_badge": badge(row),
         "risk": risk_badge(approval),
         "effects": effect_badges(row),
-        "holding_rules": [told["rule"] for told in approval.trace if told["answer"] == "hold"],
     }
 
 
@@ -187,6 +189,7 @@ def _decision(request: HttpRequest, approval: Approval) -> dict[str, Any]:
         "eligible": reviewers.eligible(approval, holders),
         "stages": stages_of(approval, holders),
         "is_staged": len(agreed.stages) > 1 or agreed.stages[0].described != "1 person",
+        "stuck_after": "" if refused else stuck_after(approval, person, holders),
         "presets": Preset.objects.all(),
         "typed_texts": typed_texts,
         "needs_proof": needs_proof,

@@ -20,9 +20,9 @@ class WishesForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Wishes
         fields = ["mail", "mail_least_risk", "clock", "has_keys"]
-        labels = {"mail": "Mail about what waits for me"}
+        labels = {"mail": "Mail about calls"}
         help_texts = {
-            "mail_least_risk": "Calls of less risk wait without mail.",
+            "mail_least_risk": "Of calls of less risk no mail comes.",
             "clock": "Exact times; without JavaScript they are in UTC, and say so.",
             "has_keys": "Single keys on the pages of the desk, such as j and k.",
         }

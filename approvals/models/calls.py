@@ -175,7 +175,7 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
 
     def for_a_list(self) -> "ApprovalQuerySet":
         """With what tells who may decide it, in three queries, and without what may be large."""
-        caller = ("owner_id", "created_by_id", "issuer", "subject")
+        caller = ("owner_id", "created_by_id", "lineage", "issuer", "subject")
         return (
             self.select_related("invocation__key", "resolved_by")
             .prefetch_related("votes", "edits")

@@ -28,7 +28,6 @@ from audit.events import EventName
 from audit.models import local_now
 from audit.plain_text import marked
 from audit.windows import BoundedPaginator
-from tools.models import ApiKey
 from tools.pages import badge, name_of
 
 
@@ -82,11 +81,6 @@ class ChannelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return state_of(channel)
 
     # Writing.
-
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Callers by their keys that are not revoked; any of a lineage stands for the caller."""
-        keys = ApiKey.objects.filter(revoked_at=None).order_by("actor", "prefix")
-        return super().formfield_for_foreignkey(db_field, request, **{"queryset": keys, **kwargs})
 
     @transaction.atomic
     def changelist_view(

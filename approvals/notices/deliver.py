@@ -18,7 +18,7 @@ from approvals.models import Channel, DeliveryAttempt, Notice
 from approvals.notices import kinds, people
 from approvals.notices.bell import ring
 from approvals.notices.faults import Taken, Undelivered
-from approvals.notices.settling import failed, sent, settle
+from approvals.notices.settling import dropped, failed, sent, settle
 from approvals.notices.ways import way_of
 from audit.models import local_now
 
@@ -97,7 +97,7 @@ def deal_with(notice: Notice) -> None:
         people.spread(notice, local_now())
         settle(notice, Notice.Status.SENT)
     elif (send := way_of(notice)) is None:
-        settle(notice, Notice.Status.DROPPED)
+        dropped(notice)
     else:
         _attempt(notice, send)
 

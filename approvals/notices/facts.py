@@ -32,7 +32,7 @@ def facts_of(notice: Notice) -> Facts:
         risk=str(Risk(approval.risk).label) if approval else "",
         status=str(said.get("status", "")),
         **_decision(notice),
-        lacking=reviewers.lacking(approval) if approval and asks else "",
+        lacking=str(said.get("lacking", "")),
         expires_at=approval.expires_at if approval else None,
         may_decide=_may_decide(approval) if approval and asks and not of_caller else (),
         page=page_of(approval) if approval and not of_caller else "",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from smtplib import SMTPException, SMTPResponseException
 from urllib.parse import unquote, urlsplit
 
+import requests
 from requests_hardened.ip_filter import InvalidIPAddress
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
@@ -24,6 +25,7 @@ HINTS = {
     " RAMPART_INTERNAL_RECEIVERS.",
     "tcp": "Nobody answers at that address and port: is it running, and is the way open?",
     "tls": "The certificate is not one that is trusted here, is of another name, or is too old.",
+    "address": "Mail can't be sent to such an address: write it anew.",
     "smtp": "The mail server refused: see its answer.",
     "http": "It was reached, and did not answer with 2xx in time: see its answer.",
 }
@@ -70,14 +72,15 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def secrets_of(url: str) -> Iterator[str]:
-    """The URL, and those of its parts that may be secret, as they stand and unquoted."""
-    parts = urlsplit(url)
-    yield url
-    yield from (parts.username or "", parts.password or "")
-    for piece in re.split(r"[/?&=;#]", f"{parts.path}?{parts.query}"):
-        for text in (piece, unquote(piece)):
-            if len(text) >= SHORTEST_SECRET:
-                yield text
+    """The URL, and those of its parts that may be secret: as written, as sent, and unquoted."""
+    as_sent = requests.Request("POST", url).prepare().url or url
+    for whole in (url, as_sent):
+        yield whole
+        parts = urlsplit(whole)
+        for piece in re.split(r"[/?&=;#]", f"{parts.path}?{parts.query}"):
+            for text in (piece, unquote(piece)):
+                if len(text) >= SHORTEST_SECRET:
+                    yield text
 
 
 def phase_of(error: BaseException) -> str:

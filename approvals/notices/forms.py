@@ -5,11 +5,13 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.db.models import Q, QuerySet
 
 from approvals import vault
 from approvals.models import Channel
 from approvals.notices.posting import fault_of_url
 from approvals.notices.signing import shown_url
+from tools.models import ApiKey
 
 LONGEST_URL = 2000
 
@@ -32,6 +34,16 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         if "url" in self.fields:
             self.fields["url"].help_text = self._about_the_url()
+        if "caller" in self.fields:
+            self.fields["caller"].queryset = self._callers()  # type: ignore[attr-defined]
+
+    def _callers(self) -> QuerySet[ApiKey]:
+        """Callers by their keys that are not revoked; any of a lineage stands for the caller.
+
+        The one that is kept stays among them: else to save the channel would take it away.
+        """
+        kept = Q(pk=self.instance.caller_id)
+        return ApiKey.objects.filter(Q(revoked_at=None) | kept).order_by("actor", "prefix")
 
     def _about_the_url(self) -> str:
         now = shown_url(self.instance) if self.instance.pk else ""
@@ -65,6 +77,9 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error("url", "Webhooks and chats need a URL.")
         if given.get("caller") and given.get("kind") != Channel.Kind.WEBHOOK:
             self.add_error("caller", "A caller's own system is told by webhook.")
+        if self.instance.caller_id and "caller" in given and given["caller"] is None:
+            # It would hear of everybody's calls, at an address that is one caller's.
+            self.add_error("caller", "It is this caller's own. Make a new channel instead.")
         return given
 
     def seal(self) -> None:

@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from approvals.models import DeliveryAttempt, Notice
 from approvals.notices import deliver
 from approvals.notices.faults import HINTS
+from approvals.notices.ways import way_of
 from audit.plain_text import marked
 from audit.windows import Window, exactly, when
 from tools.pages import badge, name_of
@@ -111,7 +112,10 @@ class NoticeAdmin(Window):
         notice = self.get_object(request, unquote(object_id))
         if notice is None:
             raise Http404
-        if deliver.redeliver(notice, by=name_of(request)):
+        if way_of(notice) is None:
+            refusal = "It is of no use any more: decided meanwhile, or the channel is off."
+            self.message_user(request, refusal, messages.WARNING)
+        elif deliver.redeliver(notice, by=name_of(request)):
             self.message_user(request, "It is being sent again, under the same id.")
         else:
             refusal = "It is not sent again by hand: the next attempt is scheduled already."

@@ -18,7 +18,7 @@ from audit.canonical import JSON, rfc3339
 from audit.events import EventName
 from audit.models import local_now
 
-TAKEN_OVER = ("reason_to_agent", "stage")
+TAKEN_OVER = ("reason_to_agent", "stage", "lacking")
 """From the ledger's line: never arguments, results or private notes."""
 DECISIONS = {EventName.APPROVAL_APPROVED: "approved", EventName.APPROVAL_REJECTED: "rejected"}
 
@@ -63,11 +63,17 @@ def reminders_of(approval: Approval, by: str) -> list[Notice]:
     """
     row = approval.invocation
     said: JSON = {"at": rfc3339(local_now()), "status": api_word(row.status), "by": by}
-    fitting = _fitting(routes().of_desk, row, approval.pk)
     to_channels = [
-        _notice(row, REMINDER, approval.pk, said, channel_id=route.channel_id) for route in fitting
+        _notice(row, REMINDER, approval.pk, said, channel_id=number)
+        for number in channels_for(approval)
     ]
     return [_notice(row, REMINDER, approval.pk, said), *to_channels]
+
+
+def channels_for(approval: Approval) -> list[int]:
+    """The desk's channels in which calls like this one are told."""
+    fitting = _fitting(routes().of_desk, approval.invocation, approval.pk)
+    return [route.channel_id for route in fitting]
 
 
 def _to_caller(

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 
 from approvals import reviewers
 from approvals.models import Approval, Notice, Wishes
@@ -44,14 +44,17 @@ def waiting_for(person: User, moment: datetime) -> list[Approval]:
         approval
         for approval in pending.order_by("expires_at")
         if wants(person, approval.risk) != Wishes.Mail.OFF
-        and reviewers.why_not(approval, person) is None
+        and reviewers.why_not(approval, person, moment) is None
     ]
 
 
 def _asked(notice: Notice, approval: Approval, moment: datetime) -> Iterable[Notice]:
     if not approval.is_pending:
         return
-    for person in reviewers.able(approval, reviewers.deciders()):
+    prefetch_related_objects([approval], "votes", "edits")
+    able = reviewers.able(approval, reviewers.deciders())
+    prefetch_related_objects(able, "wishes")
+    for person in able:
         match wants(person, approval.risk):
             case Wishes.Mail.AT_ONCE if person.get_username() != _reminder(notice):
                 yield _for(person, notice, _ask_of(person, notice, approval))
@@ -69,10 +72,10 @@ def _told(notice: Notice, approval: Approval) -> Iterable[Notice]:
     took_it_back = notice.kind == EventName.INVOCATION_CANCELLED.value and by in (
         owner.get_username(), approval.actor
     )  # fmt: skip
-    if owner.email and owner.is_active and not took_it_back:
+    if wants(owner, approval.risk) != Wishes.Mail.OFF and owner.is_active and not took_it_back:
         yield _for(owner, notice, uuid5(notice.pk, str(owner.pk)))
-    for person in who_was_asked(approval).exclude(pk=owner.pk):
-        if person.get_username() != by:
+    for person in who_was_asked(approval).exclude(pk=owner.pk).select_related("wishes"):
+        if person.get_username() != by and wants(person, approval.risk) != Wishes.Mail.OFF:
             yield _for(person, notice, uuid5(notice.pk, str(person.pk)))
 
 

@@ -11,6 +11,7 @@ import requests
 from django.conf import settings
 from requests_hardened import Config, HTTPSession
 from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
 
 from approvals.notices.faults import (
     HINTS,
@@ -33,26 +34,52 @@ TOO_MANY = 429
 
 def fault_of_url(url: str) -> str:
     """What is wrong with a receiver's address; empty if nothing is."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - reading it judges it
-    except ValueError:
-        return "This is not an address."
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "A receiver's address begins with https://."
-    if parts.scheme == "http" and not is_internal(parts.hostname):
+    if fault := fault_of_form(url):
+        return fault
+    if parse_url(url).scheme == "http" and not is_internal(host_of(url)):
         return "Plain http is only for hosts that RAMPART_INTERNAL_RECEIVERS names."
     return ""
 
 
+def fault_of_form(url: str) -> str:
+    """What is wrong with how it is written, whoever may be reached by it; empty if nothing is."""
+    try:
+        parts, read = urlsplit(url), parse_url(url)
+    except (ValueError, HTTPError):
+        return "This is not an address."
+    if read.scheme not in ("http", "https") or not read.host:
+        return "A receiver's address begins with https://."
+    if bare(parts.hostname or "") != host_of(url):
+        return "This is not an address: which host it names is not certain."
+    if "@" in parts.netloc or read.auth is not None:
+        return "An address holds no name and no password before its host."
+    return ""
+
+
+def host_of(url: str) -> str:
+    """The host that would be connected to, as the library reads it that connects."""
+    try:
+        return (parse_url(url).host or "").strip("[]").lower()
+    except HTTPError:
+        return ""
+
+
+def bare(name: str) -> str:
+    """A host's name alone in the same form: lower case, ASCII, IPv6 without brackets."""
+    name = name.strip("[]")
+    return host_of(f"https://[{name}]" if ":" in name else f"https://{name}")
+
+
 def is_internal(host: str) -> bool:
     """Whether the operator has named this host as one that may be in a private network."""
-    return host.lower() in settings.RAMPART_INTERNAL_RECEIVERS
+    return bool(host) and host in map(bare, settings.RAMPART_INTERNAL_RECEIVERS)
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...] = ()) -> Taken:
     """Send it; Undelivered says how far it got. What is said of it holds no secret."""
-    host = urlsplit(url).hostname or ""
+    host = host_of(url)
+    if fault := fault_of_form(url):
+        raise Undelivered("dns", fault, host=host)
     hidden = (*secrets_of(url), *secrets)
     try:
         code, answer = within(SECONDS_IN_ALL, lambda: _answer(url, body, headers))
@@ -78,7 +105,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], secrets: tuple[str, 
 
 def _answer(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
     config = Config(
-        ip_filter_enable=not is_internal(urlsplit(url).hostname or ""),
+        ip_filter_enable=not is_internal(host_of(url)),
         ip_filter_allow_loopback_ips=False,
         never_redirect=True,
         default_timeout=SECONDS,

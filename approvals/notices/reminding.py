@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from approvals.models import Approval, Notice
+from approvals import reviewers
+from approvals.models import Approval, Channel, Notice, Wishes
+from approvals.notices import people
 from approvals.notices.bell import ring
 from approvals.notices.kinds import REMINDER
-from approvals.notices.outbox import reminders_of
+from approvals.notices.outbox import channels_for, has_mail, reminders_of
 from audit import ledger
 from audit.events import EventName
 from audit.models import local_now
@@ -28,6 +30,23 @@ def remind(approval: Approval, person: User) -> datetime | None:
             return again_at
         _write(approval, person)
     return None
+
+
+def in_vain(approval: Approval, person: User) -> str:
+    """Why no reminder of this person's would reach anybody who can decide; empty if one would."""
+    able = [one for one in reviewers.able(approval, reviewers.deciders()) if one.pk != person.pk]
+    if not able:
+        return "Nobody else can decide it now, so nobody was reminded."
+    if _reaches_a_channel(approval) or (
+        has_mail() and any(people.wants(one, approval.risk) != Wishes.Mail.OFF for one in able)
+    ):
+        return ""
+    return "Nobody was reminded: no mail goes to those who can decide it, and no channel is told."
+
+
+def _reaches_a_channel(approval: Approval) -> bool:
+    told = Channel.objects.filter(pk__in=channels_for(approval), is_enabled=True)
+    return (told if has_mail() else told.exclude(kind=Channel.Kind.EMAIL)).exists()
 
 
 def reminded_until(approval: Approval, moment: datetime) -> datetime | None:

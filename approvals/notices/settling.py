@@ -52,7 +52,17 @@ def failed(notice: Notice, fault: Undelivered, attempt: DeliveryAttempt) -> None
         if fault.is_of_channel:
             _leave_alone(notice, moment + OTHERS_WAIT)
         if notice.channel is not None:
-            _note_failure(notice.channel, fault, moment)
+            _note_failure(notice.channel, fault, moment, since=notice.created_at)
+
+
+def dropped(notice: Notice) -> None:
+    """It is of no use any more. If nothing else waits there, nothing is known to fail either."""
+    with transaction.atomic():
+        settle(notice, Notice.Status.DROPPED)
+        if notice.channel is not None and notice.channel.failing_since is not None:
+            waiting = Notice.objects.filter(channel=notice.channel, status=Notice.Status.WAITING)
+            if not waiting.exists():
+                Channel.objects.filter(pk=notice.channel.pk).update(failing_since=None)
 
 
 def wait_after(attempts: int) -> timedelta:
@@ -79,10 +89,14 @@ def _leave_alone(notice: Notice, until: datetime) -> None:
     others.update(due_at=until)
 
 
-def _note_failure(channel: Channel, fault: Undelivered, moment: datetime) -> None:
-    """Since when it fails; after three days, or if it says that it is gone, it is switched off."""
+def _note_failure(
+    channel: Channel, fault: Undelivered, moment: datetime, *, since: datetime
+) -> None:
+    """Since when it fails; if it says that it is gone, or if three days have brought nothing, of
+    which this message was tried for all, it is switched off.
+    """
     Channel.objects.filter(pk=channel.pk, failing_since=None).update(failing_since=moment)
-    since = channel.failing_since or moment
+    since = max(since, channel.failing_since or moment)
     if fault.code == GONE:
         disable(channel, "the receiver says that it is gone (410)")
     elif moment - since > GIVEN_UP_AFTER:

@@ -3,9 +3,10 @@
 import base64
 import secrets
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 
 from standardwebhooks import Webhook
+from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
 
 from approvals import vault
 from approvals.models import Channel
@@ -28,8 +29,11 @@ def url_of(channel: Channel) -> str:
 
 def shown_url(channel: Channel) -> str:
     """Its scheme and host, which are no secret."""
-    parts = urlsplit(url_of(channel))
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/" if parts.netloc else ""
+    try:
+        read = parse_url(url_of(channel))
+    except HTTPError:
+        return ""
+    return f"{read.scheme}://{read.netloc}/" if read.netloc else ""
 
 
 def give_secret(channel: Channel, moment: datetime) -> str:

@@ -61,8 +61,9 @@ def _may_not(notice: Notice, person: User) -> bool:
 
 def _mail(notice: Notice, to: list[str]) -> Taken:
     facts, first = facts_of(notice), _first(notice)
-    text = wording.mail_text(facts)
-    return mail.send(notice, to, wording.subject(facts), text, first.thread if first else "")
+    thread = first.thread if first else ""
+    subject = wording.subject(facts, joins=bool(thread))
+    return mail.send(notice, to, subject, wording.mail_text(facts), thread)
 
 
 def _digest(notice: Notice, person: User, waiting: list[Approval]) -> Taken:

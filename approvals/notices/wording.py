@@ -53,6 +53,7 @@ def sentence(facts: Facts) -> str:
 
 def _sentence(facts: Facts, name: Any) -> str:
     tool, actor, by = name(facts.tool), name(facts.actor), name(facts.by)
+    needs = f" and needs {name(facts.lacking)}" if facts.lacking else ""
     call = f"{actor}'s call of {tool}{_risk(facts)}"
     wants = f"{actor} wants to run {tool}{_risk(facts)}"
     said = {
@@ -60,7 +61,7 @@ def _sentence(facts: Facts, name: Any) -> str:
         kinds.HELD: wants,
         EventName.INVOCATION_HELD: wants,
         REMINDER: f"{by} reminds you: {wants}",
-        EventName.APPROVAL_VOTED: f"{call} was approved by {by} and needs {name(facts.lacking)}",
+        EventName.APPROVAL_VOTED: f"{call} was approved by {by}{needs}",
         EventName.APPROVAL_EDITED: f"{by} edited {call}: somebody else decides it",
         EventName.APPROVAL_APPROVED: f"{by} approved {call}",
         EventName.APPROVAL_REJECTED: f"{by} rejected {call}",
@@ -91,14 +92,14 @@ def _plain(text: str) -> str:
 # Mail.
 
 
-def subject(facts: Facts) -> str:
+def subject(facts: Facts, *, joins: bool = False) -> str:
     """The subject: the same for all that is said of a call, so that it stays together."""
     if facts.kind == EventName.CHANNEL_DISABLED:
         return f"Notices to {_plain(facts.channel)} are switched off"
     if facts.kind == kinds.TEST:
         return "A test from Rampart"
     first = f"{_plain(facts.actor)} wants to run {_plain(facts.tool)}{_risk(facts)}"
-    return first if facts.kind == EventName.INVOCATION_HELD else f"Re: {first}"
+    return f"Re: {first}" if joins else first
 
 
 def mail_text(facts: Facts) -> str:

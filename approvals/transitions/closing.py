@@ -1,6 +1,8 @@
 """Ending without having run: taken back, void, or out of time."""
 
 from django.db import transaction
+from django.db.models import Value
+from django.db.models.functions import Coalesce
 
 from approvals.errors import StaleTransition
 from approvals.models import Approval, Invocation
@@ -46,9 +48,11 @@ def _close(
         approval = Approval.objects.filter(invocation_id=row.pk, status__in=OPEN_APPROVAL)
         if approval_status is ApprovalStatus.EXPIRED:
             approval = approval.expired(moment)
-            if not approval.exists():
-                raise StaleTransition
-        approval.update(status=approval_status, resolved_at=moment)
+        closed = approval.update(
+            status=approval_status, resolved_at=Coalesce("resolved_at", Value(moment))
+        )
+        if approval_status is ApprovalStatus.EXPIRED and not closed:
+            raise StaleTransition  # It was decided in time, or somebody else has closed it.
         audit_id = end_unrun(row.pk, status, moment, reason=reason)
         row.refresh_from_db()
         tell(row, _CLOSING_EVENT[status], actor=actor, reason=reason, event_id=audit_id)

@@ -119,7 +119,8 @@ def _hold_still(approval: Approval, moment: datetime) -> int:
         raise StaleTransition
     now_stands = _votes_read_again(approval)
     stage = now_stands.standing.open_stage
-    if stage is None or stage != seen or now_stands.invocation.digest != approval.invocation.digest:
+    is_same = now_stands.invocation.digest == approval.invocation.digest
+    if stage is None or stage != seen or not is_same or now_stands.editors != approval.editors:
         raise StaleTransition
     return stage
 

@@ -1,5 +1,6 @@
 """Into the house: a call's first row, in whichever status it gets past the door."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,6 +9,7 @@ from django.db import transaction
 
 from approvals import vault
 from approvals.door import Action
+from approvals.errors import StaleTransition
 from approvals.holding import new_approval
 from approvals.models import Approval, Invocation
 from approvals.policy import Judgement
@@ -76,7 +78,8 @@ def enter_held(action: Action, judgement: Judgement) -> Held | None:
             for twin in held.filter(asked_digest=action.digest()).select_related("approval"):
                 if twin.approval.expires_at > moment:
                     return Held(twin.approval, is_new=False)
-                expire(twin.approval)
+                with suppress(StaleTransition):  # Somebody else has moved it: it waits no more.
+                    expire(twin.approval)
         most = settings.RAMPART_MAX_PENDING_PER_KEY
         if len(held.values_list("pk", flat=True).order_by()[:most]) >= most:
             return None

@@ -191,7 +191,7 @@ def test_the_page_asks_as_few_questions_of_much_as_of_little(
 
 
 def test_each_figure_that_the_page_explains_is_in_the_docs(reviewer: User) -> None:
-    meaning = shown(reviewer).split('class="meaning"', 1)[1]
+    meaning = shown(reviewer).split('class="meaning"', 1)[1].replace("&nbsp;", " ")
     terms = {term for names in re.findall(r"<dt>(.*?)</dt>", meaning) for term in names.split(", ")}
     told = (Path(__file__).parents[2] / "docs/explanation/insights.md").read_text()
     rows = [line.split("|")[1] for line in told.splitlines() if line.startswith("| `")]

@@ -382,7 +382,10 @@ def test_who_rotates_is_told_that_they_will_not_decide_its_calls(
     client = browser(reviewer)
     assert reviewers.why_not(held(agent, trace), reviewer) is None
     form = client.get(page_of(agent.row, "rotate")).content.decode()
-    assert "You become the new key's maker, and so can't approve its calls." in form
+    assert (
+        "You become the new key's maker, and so can't approve its caller's calls, waiting ones too."
+        in form
+    )
     (text,) = texts_in(client.post(page_of(agent.row, "rotate")))
     successor = Agent(ApiKey.objects.get(rotated_from=agent.row), text)
     refused = reviewers.why_not(held(successor, trace, text="other"), reviewer)

@@ -17,7 +17,7 @@ PHONE = {"width": 360, "height": 740}
 MAKE_PEOPLE = """
 from django.contrib.auth.models import Group, Permission, User
 rights = Permission.objects.filter(codename__in=["decide_approval"])
-for group, names in (("ops", ("olga", "otto")), ("finance", ("fay",))):
+for group, names in (("tills", ("opal", "oscar")), ("bursary", ("faye",))):
     made, _ = Group.objects.get_or_create(name=group)
     for name in names:
         user = User.objects.create_user(name)
@@ -50,7 +50,7 @@ def fill_in(seat: Seat, name: str) -> None:
     page.locator("[name=actor]").fill("nobody-*")
     page.locator("[name=conditions]").fill("amount > 500\ncurrency in EUR, USD")
     page.locator("[name=expires_after]").fill("12h")
-    for number, (needs, group) in enumerate((("2", "ops"), ("1", "finance"))):
+    for number, (needs, group) in enumerate((("2", "tills"), ("1", "bursary"))):
         page.locator(f"[name=stages-{number}-needs]").fill(needs)
         page.locator(f"[name=stages-{number}-group]").select_option(label=group)
 
@@ -68,10 +68,10 @@ def test_a_policy_is_written_read_back_as_a_sentence_and_supposed(
     sentence = seat.page.locator(".policy-sentence").inner_text()
     assert sentence == (
         "Holds refund_* by nobody-* when amount exceeds 500 and currency is one of 'EUR', 'USD',"
-        " until 2 of ops and then 1 of finance agree, within 12h."
+        " until 2 of tills and then 1 of bursary agree, within 12h."
     )
     facts = seat.page.locator(".policy-facts").inner_text()
-    assert "olga, otto" in facts and "fay" in facts and "refund_payment" in facts
+    assert "opal, oscar" in facts and "faye" in facts and "refund_payment" in facts
     assert not seat.scrolls_sideways()
     seat.open(LIST)
     seat.press(seat.page.get_by_role("link", name="Suppose a call"))
@@ -81,7 +81,26 @@ def test_a_policy_is_written_read_back_as_a_sentence_and_supposed(
     seat.page.get_by_label("Arguments").fill('{"order_id": "A", "amount": 900}')
     seat.press(seat.button("Suppose it"))
     found = seat.page.get_by_role("region", name="What would become of it").inner_text()
-    assert f"rule {name}" in found and "2 of ops" in found and "olga, otto" in found
+    assert f"rule {name}" in found and "2 of tills" in found and "opal, oscar" in found
+    assert not seat.scrolls_sideways()
+
+
+@pytest.mark.feature("P1", "AP9", "E22")
+def test_on_a_phone_the_stages_are_read_whole_and_one_empty_row_follows_them(
+    take_seat: TakeSeat, author: str
+) -> None:
+    seat = sit_down(take_seat, author, viewport=PHONE)
+    seat.open(ADD)
+    rows = seat.page.locator("#stages-group tr.form-row:not(.empty-form)")
+    assert rows.count() == 2
+    group = seat.page.locator("[name=stages-0-group]").bounding_box()
+    assert group["width"] > 200 and group["x"] + group["width"] <= PHONE["width"]
+    priority = seat.page.locator(".form-row.field-priority")
+    before = priority.evaluate("one => getComputedStyle(one, '::before').content")
+    assert "Priority" not in before
+    fill_in(seat, "stages on a phone")
+    seat.press(seat.button("Save and continue editing"))
+    assert rows.count() == 3
     assert not seat.scrolls_sideways()
 
 

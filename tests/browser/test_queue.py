@@ -105,6 +105,7 @@ def test_what_comes_and_goes_is_seen_without_a_hand(
     hold(stack, bot)
     wait_a_while(rosa)
     until(lambda: rosa.page.title() == f"({before + 1}) Rampart · Approvals")
+    assert rosa.page.locator("#tab-yours").inner_text() == f"Yours to decide ({before + 1})"
     assert icon is not None and icon.startswith("data:image/png")
     assert rosa.page.locator("link[rel=icon]").get_attribute("href") != icon
 
@@ -287,6 +288,20 @@ def test_the_queue_is_for_everybody(
     seat.press(seat.button("Review what is ticked"))
     assert_accessible(seat)
     assert_targets_hit(seat, "main button, main input:not([type=hidden]), main summary")
+
+
+@pytest.mark.feature("E22", "V7")
+def test_on_a_phone_the_ways_to_the_calls_come_before_the_search(
+    people: dict[str, str], take_seat: TakeSeat
+) -> None:
+    rosa = take_seat(viewport=PHONE)
+    rosa.sign_in("rosa", people["rosa"])
+    rosa.open(LIST)
+    tabs, search = (rosa.page.locator(part) for part in ("main .tabs", "main form.filters"))
+    assert tabs.bounding_box()["y"] < search.bounding_box()["y"]
+    rosa.page.locator("#tab-all").focus()
+    rosa.page.keyboard.press("Tab")
+    assert focused(rosa) == "filter_q"
 
 
 @pytest.mark.feature("E22", "V7")

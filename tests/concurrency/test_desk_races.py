@@ -1,11 +1,15 @@
 """Several people at the desk at the same instant, each in a thread with a connection of its own."""
 
+import threading
 from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection, connections, transaction
 
 from approvals import deciding, editing, pipeline, transitions, upkeep
 from approvals.deciding import Decided, Undecided
@@ -15,6 +19,7 @@ from audit.models import Event
 from audit.verification import verify
 from tests.conftest import REVIEWER_PERMISSIONS, Agent, at_once, effects, held, person, work
 from tests.desk_cast import Rule
+from tests.stack import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -194,3 +199,81 @@ def test_two_edits_at_once_leave_one(agent: Agent, trace: Path) -> None:
 
     assert Counter(at_once(4, act)) == {"pending": 1, "digest_mismatch": 3}
     assert Edit.objects.count() == 1
+
+
+WAITS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND datname = current_database()
+"""
+
+
+def while_held_open(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+    """Do the first in a transaction, let the second run into its locks, then commit the first."""
+    done, go, results = threading.Event(), threading.Event(), []
+
+    def hold_open() -> None:
+        try:
+            with transaction.atomic():
+                first()
+                done.set()
+                assert go.wait(30)
+        finally:
+            done.set()
+            connections.close_all()
+
+    def run_into_it() -> None:
+        try:
+            results.append(second())
+        finally:
+            connections.close_all()
+
+    one, two = threading.Thread(target=hold_open), threading.Thread(target=run_into_it)
+    one.start()
+    assert done.wait(30)
+    two.start()
+    until(lambda: not two.is_alive() or _locked())
+    go.set()
+    one.join(30)
+    two.join(30)
+    return results[0]
+
+
+def _locked() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(WAITS)
+        return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.postgres
+@pytest.mark.feature("AP5")
+def test_a_yes_in_time_is_not_expired_by_who_comes_while_it_is_written(
+    agent: Agent, trace: Path
+) -> None:
+    (voter,) = people(1)
+    approval = held(agent, trace)
+    soon = transitions.now() + timedelta(seconds=1)
+    Approval.objects.filter(pk=approval.pk).update(expires_at=soon)
+    fresh = deciding.fresh_approval(approval.pk)
+
+    def sweep() -> int:
+        until(lambda: transitions.now() > soon)
+        return upkeep.expire_due(transitions.now())
+
+    while_held_open(lambda: transitions.approve(fresh, voter, Said(), transitions.now()), sweep)
+    ended = deciding.fresh_approval(approval.pk)
+    assert (ended.status, ended.invocation.status) == ("approved", "queued")
+
+
+@pytest.mark.postgres
+@pytest.mark.feature("AP5", "AP8")
+def test_the_same_call_while_its_twin_is_being_expired_is_held_anew(
+    agent: Agent, trace: Path
+) -> None:
+    approval = held(agent, trace)
+    Approval.objects.filter(pk=approval.pk).update(expires_at=transitions.now())
+    answer = while_held_open(
+        lambda: transitions.expire(approval),
+        lambda: agent.invoke("guarded_trace", path=str(trace)),
+    )
+    assert (answer.status_code, answer.json()["status"]) == (202, "requires_approval")
+    assert answer.json()["approval_id"] != str(approval.pk)

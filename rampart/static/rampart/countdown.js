@@ -25,7 +25,10 @@
       return;
     }
     say("now: the time to decide is over");
-    document.querySelectorAll("[data-closes] button").forEach((button) => { button.disabled = true; });
+    document.querySelectorAll("[data-closes]").forEach((part) => {
+      part.dataset.closes = "for good";
+      part.querySelectorAll("button").forEach((button) => { button.disabled = true; });
+    });
   };
   refresh();
 })();

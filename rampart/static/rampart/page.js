@@ -11,13 +11,37 @@
       preview.hidden = !reason.value.trim();
     };
     const preset = document.querySelector("[data-fills]");
+    const isOwn = () => {
+      const written = reason.value.trim();
+      return written && ![...preset.options].some((option) => option.dataset.text?.trim() === written);
+    };
     preset?.addEventListener("change", () => {
       const text = preset.selectedOptions[0].dataset.text;
-      if (text) { reason.value = text; show(); }
+      if (text && !isOwn()) { reason.value = text; show(); }
     });
     reason.addEventListener("input", show);
     show();
   }
+
+  // On the page to which a decision leads, the second half of a double click decides nothing.
+  if (document.querySelector(".messagelist .success")) {
+    const close = (isClosed) => document.querySelectorAll('[data-closes=""] button[type=submit]')
+      .forEach((button) => { button.disabled = isClosed; });
+    close(true);
+    setTimeout(close, 1000, false);
+    const heading = document.querySelector("#content h1");
+    heading.tabIndex = -1;
+    heading.focus();
+  }
+
+  // What scrolls in a box of its own can be reached by keys.
+  const reach = () => document.querySelectorAll(".evidence pre.value").forEach((box) => {
+    if (box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  });
+  document.addEventListener("toggle", reach, true);
+  window.addEventListener("resize", reach);
+  reach();
 
   // The question that a key asks before it approves (a form round a dialog can't close it itself).
   document.querySelectorAll("[data-dismisses]").forEach((button) => {

@@ -35,7 +35,9 @@
 
   const count = (yours) => {
     if (yours === undefined) return;
-    document.title = document.title.replace(/^\(\d+\+?\)/, `(${yours})`);
+    for (const shown of [document.querySelector("title"), document.getElementById("tab-yours")]) {
+      shown.textContent = shown.textContent.replace(/\(\d+\+?\)/, `(${yours})`);
+    }
     icon(yours);
   };
 

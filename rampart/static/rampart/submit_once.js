@@ -3,7 +3,15 @@
   "use strict";
   const form = document.querySelector("form[data-once]");
   if (!form) return;
-  const close = (closed) => form.querySelectorAll("button").forEach((button) => { button.disabled = closed; });
-  form.addEventListener("submit", () => close(true));
-  window.addEventListener("pageshow", () => close(false));
+  const buttons = () => [...form.querySelectorAll("button")];
+  let closed = [];
+  buttons().forEach((button) => { button.disabled = false; }); // Some browsers remember it over a reload.
+  form.addEventListener("submit", () => {
+    closed = buttons().filter((button) => !button.disabled);
+    closed.forEach((button) => { button.disabled = true; });
+  });
+  // Back from the memory of the browser, what was closed here is open again, and only that.
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) closed.forEach((button) => { button.disabled = false; });
+  });
 })();

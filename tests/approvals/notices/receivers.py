@@ -47,8 +47,10 @@ class Receiver:
         return False
 
     def _lines(self, name: str) -> list[dict[str, Any]]:
+        """What it has written in whole lines: it may be writing the next one just now."""
         path = self.folder / name
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 class HTTPReceiver(Receiver):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,16 @@ from django.urls import reverse
 from pytest_django import Settings
 from standardwebhooks import Webhook
 
+from approvals import deciding
 from approvals.models import Channel, Notice
 from approvals.notices import checks, deliver, signing
+from approvals.notices.posting import fault_of_url
+from approvals.transitions import Said
 from audit.models import Event, local_now
 from tests.approvals.notices.conftest import MakeChannel, send_all
 from tests.approvals.notices.receivers import HTTPReceiver, MailReceiver
-from tests.conftest import Agent
+from tests.conftest import Agent, held
+from tools.models import ApiKey
 
 pytestmark = [pytest.mark.django_db, pytest.mark.feature("AP19", "E32", "E53")]
 
@@ -100,6 +105,9 @@ def test_an_empty_url_keeps_the_one_before(operator: Client, receiver: HTTPRecei
         ({"kind": "email"}, "needs an address"),
         ({"kind": "email", "address": "nobody"}, "valid email"),
         ({"kind": "slack", "url": "https://x.example", "caller": "mine"}, "told by webhook"),
+        ({"kind": "slack", "url": "https://inside\\@x.example/"}, "which host it names"),
+        ({"kind": "slack", "url": "https://me:secret@x.example/"}, "no name and no password"),
+        ({"kind": "slack", "url": "https://\uff45xample.com/"}, "This is not an address"),
     ],
 )
 def test_a_channel_that_can_not_work_is_refused(
@@ -109,6 +117,29 @@ def test_a_channel_that_can_not_work_is_refused(
         given = given | {"caller": str(agent.row.pk)}
     assert fault in add(operator, **given).content.decode()
     assert not Channel.objects.exists()
+
+
+def test_a_host_may_be_named_in_any_alphabet(operator: Client, settings: Settings) -> None:
+    add(operator, kind="slack", url="https://b\u00fccher.example/T0PSECRET")
+    assert signing.shown_url(Channel.objects.get()) == "https://xn--bcher-kva.example/"
+    settings.RAMPART_INTERNAL_RECEIVERS = ["B\u00fccher.internal", "::1"]
+    for host in ("b\u00fccher.internal", "xn--bcher-kva.internal", "[::1]"):
+        assert fault_of_url(f"http://{host}:8000/") == ""
+
+
+def test_a_channel_keeps_its_caller_even_when_the_key_is_revoked(
+    operator: Client, make_channel: MakeChannel, receiver: HTTPReceiver, agent: Agent
+) -> None:
+    channel = make_channel("theirs", Kind.WEBHOOK, receiver.url, caller=agent.row)
+    ApiKey.objects.filter(pk=agent.row.pk).update(revoked_at=local_now())
+    page = operator.get(page_of(channel)).content.decode()
+    assert f'<option value="{agent.row.pk}" selected>' in page
+    said = {"name": "theirs", "kind": "webhook", "tool": "*", "least_risk": "1"}
+    refused = operator.post(page_of(channel), said | {"caller": ""})
+    assert "Make a new channel instead." in refused.content.decode()
+    assert operator.post(page_of(channel), said | {"caller": agent.row.pk}).status_code == 302
+    channel.refresh_from_db()
+    assert (channel.caller, channel.is_enabled) == (agent.row, False)
 
 
 def test_a_new_key_is_shown_once_and_a_get_makes_none(
@@ -228,6 +259,25 @@ def test_redelivery_is_by_hand_and_not_while_a_retry_is_scheduled(
     send_all()
     ids = [seen["headers"]["webhook-id"] for seen in receiver.requests]
     assert len(ids) == 3 and len(set(ids)) == 1
+
+
+def test_what_is_of_no_use_any_more_is_not_sent_again(
+    operator: Client, make_channel: MakeChannel, receiver: HTTPReceiver, agent: Agent,
+    trace: Path, reviewer: User,
+) -> None:  # fmt: skip
+    make_channel("chat", Kind.SLACK, receiver.url)
+    approval = held(agent, trace)
+    send_all()
+    deciding.reject(approval, reviewer, Said())
+    send_all()
+    asks, outcome = Notice.objects.order_by("id")
+    said = operator.post(page_of(asks, "redeliver"), follow=True).content.decode()
+    assert "It is of no use any more" in said
+    Channel.objects.update(is_enabled=False)
+    said = operator.post(page_of(outcome, "redeliver"), follow=True).content.decode()
+    assert "It is of no use any more" in said
+    statuses = Notice.objects.values_list("status", flat=True)
+    assert set(statuses) == {Notice.Status.SENT}
 
 
 def test_who_may_only_look_can_send_nothing(

@@ -1,5 +1,7 @@
 """Delivery to a receiver that is a process: signed, at least once, later again, and given up."""
 
+from base64 import b64encode
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -182,6 +184,38 @@ def test_a_receiver_that_is_gone_is_switched_off_at_once(
     assert Event.objects.filter(event="channel:disabled").count() == 1
 
 
+def test_one_failure_after_a_quiet_time_switches_nothing_off(
+    agent: Agent, theirs: Channel, receiver: HTTPReceiver
+) -> None:
+    Channel.objects.update(failing_since=local_now() - timedelta(days=10))
+    receiver.answers(502)
+    agent.invoke("echo", value=1)
+    send_all()
+    assert Channel.objects.get().is_enabled
+    assert len(waiting()) == 1
+
+
+def test_a_channel_for_which_nothing_waits_any_more_is_not_failing(
+    agent: Agent, make_channel: MakeChannel, receiver: HTTPReceiver, trace: Path, reviewer: User
+) -> None:
+    make_channel("chat", Kind.SLACK, receiver.url)
+    receiver.answers(500)
+    first, second = held(agent, trace), held(agent, trace, text="another")
+    send_all()
+    later = local_now() + timedelta(hours=1)
+    Notice.objects.filter(approval=second).update(due_at=later)
+    deciding.reject(first, reviewer, Said())
+    Notice.objects.filter(approval=first).update(due_at=local_now())
+    send_all()
+    assert [one.approval for one in waiting()] == [second]
+    assert Channel.objects.get().failing_since is not None
+    deciding.reject(second, reviewer, Said())
+    make_due()
+    send_all()
+    assert waiting() == []
+    assert Channel.objects.get().failing_since is None
+
+
 def test_success_ends_the_count_of_a_failing_channel(
     agent: Agent, theirs: Channel, receiver: HTTPReceiver
 ) -> None:
@@ -274,6 +308,26 @@ def test_private_addresses_are_refused_unless_the_operator_names_the_host(
     assert all("InvalidIPAddress" in one.answer for one in attempts())
 
 
+@pytest.mark.parametrize(
+    ("address", "fault"),
+    [
+        ("http://127.0.0.1:{port}\\@chat.internal/hook", "which host it names is not certain"),
+        ("http://me:secret@127.0.0.1:{port}/", "no name and no password"),
+    ],
+)
+@pytest.mark.feature("E25")
+def test_an_address_that_may_mislead_is_not_followed_even_if_it_is_kept(
+    agent: Agent, make_channel: MakeChannel, receiver: HTTPReceiver, settings: Settings,
+    address: str, fault: str,
+) -> None:  # fmt: skip
+    settings.RAMPART_INTERNAL_RECEIVERS = ["chat.internal", "127.0.0.1"]
+    make_channel("old", Kind.WEBHOOK, address.format(port=receiver.port), caller=agent.row)
+    agent.invoke("echo", value=1)
+    send_all()
+    assert receiver.requests == []
+    assert [fault in one.answer for one in attempts()] == [True]
+
+
 @pytest.mark.parametrize("body", ["x" * 5_000_000, "echo {path}"])
 def test_of_an_answer_only_its_beginning_is_kept_and_no_secret_of_it(
     agent: Agent, theirs: Channel, receiver: HTTPReceiver, body: str
@@ -284,6 +338,22 @@ def test_of_an_answer_only_its_beginning_is_kept_and_no_secret_of_it(
     (attempt,) = attempts()
     assert 0 < len(attempt.answer) <= 500
     assert "T0PSECRET" not in attempt.answer and "s3cretquery" not in attempt.answer
+
+
+@pytest.mark.parametrize(
+    "path", ["s\u00e9cret-t\u00f8ken", "tok{en}secret", "a%2fsecret-%7Etoken", "?k=one secret"]
+)
+def test_a_secret_is_hidden_as_it_was_sent_too(
+    agent: Agent, make_channel: MakeChannel, receiver: HTTPReceiver, path: str
+) -> None:
+    where = f"http://127.0.0.1:{receiver.port}/{path}"
+    make_channel("theirs", Kind.WEBHOOK, where, caller=agent.row)
+    receiver.answers(500, "no: {path}")
+    agent.invoke("echo", value=1)
+    send_all()
+    sent = receiver.requests[0]["path"].rpartition("=")[2].removeprefix("/")
+    (attempt,) = attempts()
+    assert attempt.answer.startswith("no: /") and sent not in attempt.answer
 
 
 def test_a_name_that_nobody_knows_is_told_apart(
@@ -352,3 +422,37 @@ def test_a_refusal_of_the_mail_server_is_kept_with_its_code(
     send_all()
     (attempt,) = attempts()
     assert (attempt.phase, attempt.code, "no thanks" in attempt.answer) == ("smtp", 554, True)
+
+
+def test_the_mail_servers_password_is_hidden_in_every_spelling(
+    agent: Agent, trace: Path, post_office: MailReceiver, reviewer: User, settings: Settings
+) -> None:
+    with_mail(reviewer)
+    settings.EMAIL_HOST_PASSWORD = "hunter2-secret"
+    spelled = [
+        "hunter2-secret",
+        *(b64encode(text).decode() for text in (b"hunter2-secret", b"\0\0hunter2-secret")),
+    ]
+    post_office.refuse(f"535 failed: {' '.join(spelled)}")
+    held(agent, trace)
+    send_all()
+    (attempt,) = attempts()
+    assert "failed: \u2022\u2022\u2022 \u2022\u2022\u2022 \u2022\u2022\u2022" in attempt.answer
+
+
+@pytest.mark.parametrize("bad", ["a@b@c", "a@b\nBcc: x@y.z", "x@" + "y" * 80 + ".org"])
+def test_an_address_that_is_none_is_given_up_and_holds_up_nobody(
+    agent: Agent, trace: Path, post_office: MailReceiver, reviewer: User,
+    member: Callable[..., User], bad: str,
+) -> None:  # fmt: skip
+    with_mail(reviewer)
+    User.objects.filter(pk=member("ana").pk).update(email=bad)
+    for text in ("one", "two"):
+        held(agent, trace, text=text)
+    send_all()
+    assert len(post_office.to(reviewer.email)) == 2
+    assert waiting() == []
+    faults = [one for one in attempts() if not one.is_good]
+    assert [(one.phase, one.notice.status) for one in faults] == [
+        ("address", Notice.Status.FAILED)
+    ] * 2

@@ -124,6 +124,20 @@ def test_a_chat_hears_of_a_yes_when_it_fills_a_stage(
     assert "was approved by `otto` and needs `1 of finance`" in second
 
 
+def test_what_a_yes_left_to_do_is_told_even_if_it_is_done_by_then(
+    agent: Agent, trace: Path, make_channel: MakeChannel, receiver: HTTPReceiver,
+    member: Callable[..., User], write_rule: Rule,
+) -> None:  # fmt: skip
+    write_rule("both", stages=[(1, "ops"), (1, "finance")], tool="guarded_trace", effect="require")
+    make_channel("hook", Kind.WEBHOOK, receiver.url)
+    approval = held(agent, trace)
+    for name, group in (("olga", "ops"), ("fay", "finance")):
+        deciding.approve(fresh(approval), member(name, group), Said())
+    send_all()
+    (voted,) = (body for body in receiver.bodies if body["type"] == "approval.voted")
+    assert voted["data"]["summary"].endswith("was approved by olga and needs 1 of finance.")
+
+
 @pytest.mark.parametrize(
     "name",
     [

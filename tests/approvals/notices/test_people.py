@@ -6,16 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from approvals import deciding, editing, transitions, upkeep
-from approvals.models import Approval, Invocation, Notice, Wishes
-from approvals.notices import deliver
+from approvals.models import Approval, Channel, Invocation, Notice, Wishes
+from approvals.notices import deliver, people
 from approvals.notices.reminding import remind
 from approvals.transitions import Said
 from audit.models import Event, local_now
-from tests.approvals.notices.conftest import fresh, hours_pass, send_all, with_mail
-from tests.approvals.notices.receivers import MailReceiver
+from tests.approvals.notices.conftest import (
+    DECIDE,
+    MakeChannel,
+    fresh,
+    hours_pass,
+    send_all,
+    with_mail,
+)
+from tests.approvals.notices.receivers import HTTPReceiver, MailReceiver
 from tests.conftest import Agent, MakeAgent, at_once, held
 from tests.desk_cast import Rule
 
@@ -142,6 +152,39 @@ def test_the_outcome_joins_the_thread_and_the_requester_is_told_once(
         text = mail.get_content()
         assert "ana rejected agent's call of guarded_trace (medium risk)." in text
         assert "not today" in text and "entre nous" not in text
+    assert to_owner["Subject"] == first["Subject"], "it joins nothing"
+
+
+def test_who_wants_no_mail_is_not_told_of_outcomes_either(
+    agent: Agent, trace: Path, post_office: MailReceiver, member: Member, owner: User
+) -> None:
+    ana, ben = member("ana"), member("ben")
+    with_mail(ana, ben, owner)
+    approval = held(agent, trace)
+    send_all()
+    for person in (ben, owner):
+        wishes(person, Wishes.Mail.OFF)
+    deciding.reject(fresh(approval), ana, Said())
+    send_all()
+    assert addressees(post_office) == ["ana", "ben"]
+
+
+def test_to_find_out_who_is_asked_takes_no_query_for_each_of_them(
+    agent: Agent, trace: Path, post_office: MailReceiver, member: Member
+) -> None:
+    def queries(text: str) -> int:
+        held(agent, trace, text=text)
+        notice = deliver.claim(None, local_now())
+        assert notice is not None
+        with CaptureQueriesContext(connection) as seen:
+            people.spread(notice, local_now())
+        Notice.objects.all().delete()
+        return len(seen)
+
+    with_mail(member("ana"))
+    of_one = queries("one")
+    with_mail(*(member(f"person-{number}") for number in range(5)))
+    assert queries("six") == of_one
 
 
 def test_expiry_and_withdrawal_are_told_too(
@@ -270,6 +313,33 @@ def test_a_call_is_reminded_of_once_an_hour(
     hours_pass(1.01)
     assert remind(approval, ben) is None
     assert Event.objects.filter(event="approval:reminded").count() == 3
+
+
+@pytest.mark.feature("E48")
+@pytest.mark.parametrize("with_address", [False, True])
+def test_a_reminder_that_would_reach_nobody_is_not_made_and_says_so(
+    agent: Agent, trace: Path, client: Client, reviewer: User, owner: User,
+    post_office: MailReceiver, make_channel: MakeChannel, receiver: HTTPReceiver,
+    with_address: bool,
+) -> None:  # fmt: skip
+    approval = held(agent, trace)
+    client.force_login(owner)
+    page = f"/admin/approvals/approval/{approval.pk}/remind/"
+
+    def said() -> str:
+        return client.post(page, follow=True).content.decode()
+
+    assert "no mail goes to those who can decide it" in said()
+    reviewer.user_permissions.clear()
+    assert "Nobody else can decide it now" in said()
+    assert not Notice.objects.filter(kind="reminder").exists()
+    assert not Event.objects.filter(event="approval:reminded").exists()
+    reviewer.user_permissions.set(Permission.objects.filter(codename=DECIDE.partition(".")[2]))
+    if with_address:
+        with_mail(reviewer)
+    else:
+        make_channel("chat", Channel.Kind.SLACK, receiver.url)
+    assert "Those who can decide it are reminded." in said()
 
 
 @pytest.mark.feature("E48")
