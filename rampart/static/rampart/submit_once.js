@@ -11,7 +11,7 @@
     closed.forEach((button) => { button.disabled = true; });
   });
   // Back from the memory of the browser, what was closed here is open again, and only that.
-  window.addEventListener("pageshow", (event) => {
-    if (event.persisted) closed.forEach((button) => { button.disabled = false; });
+  window.addEventListener("pageshow", () => {
+    closed.forEach((button) => { button.disabled = false; });
   });
 })();
