@@ -9,7 +9,7 @@ from approvals.desk.bulk import BulkPages
 from approvals.desk.calls import InvocationAdmin
 from approvals.desk.cancelling import CancelPages
 from approvals.desk.page import CallPages
-from approvals.desk.people import owns_keys, sees_all, the_person, visible_to
+from approvals.desk.people import owns_keys, sees_all, visible_to
 from approvals.desk.presets import PresetAdmin
 from approvals.desk.queue import QueuePages
 from approvals.models import (
@@ -24,6 +24,7 @@ from approvals.models import (
 from approvals.notices.admin import ChannelAdmin
 from approvals.notices.log_admin import NoticeAdmin
 from approvals.policy_admin import PolicyAdmin
+from tools.pages import the_person
 
 admin.site.register(Invocation, InvocationAdmin)
 admin.site.register(Policy, PolicyAdmin)

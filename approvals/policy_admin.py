@@ -13,7 +13,6 @@ from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
 from approvals import reviewers
-from approvals.desk.people import the_person
 from approvals.models import Policy, PolicyStage
 from approvals.policy_changes import changed
 from approvals.policy_facts import facts_of, sentence_of
@@ -30,7 +29,7 @@ from audit.models import local_now
 from audit.plain_text import marked
 from audit.windows import BoundedPaginator
 from tools.forms import written
-from tools.pages import badge, name_of
+from tools.pages import badge, name_of, the_person
 
 LOOKS = {
     Effect.ALLOW: ("good", "✓"),

@@ -11,11 +11,10 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from tools import strict_json
+from tools.strict_json import DEEPEST
 
 LARGEST_BODY = 2**20
 """Bytes."""
-DEEPEST = 64
-"""Arrays and objects within each other."""
 
 
 class BodyTooLarge(APIException):

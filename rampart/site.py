@@ -15,7 +15,6 @@ from django.utils.http import urlencode
 
 from approvals.desk.insights import insights_page
 from approvals.desk.overview import ways_in
-from approvals.desk.people import the_person
 from approvals.desk.wishes import wishes_of, wishes_page
 from audit.events import EventName
 from audit.told import tell_edit
@@ -24,6 +23,7 @@ from rampart.oidc.views import end_session_link
 from rampart.people import NOBODY, tell_anyway, way_back
 from rampart.proving import prove
 from tools.models import EmergencyStop
+from tools.pages import the_person
 
 
 class SignInForm(AdminAuthenticationForm):

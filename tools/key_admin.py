@@ -23,7 +23,7 @@ from django.http import (
     JsonResponse,
 )
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -42,7 +42,7 @@ from tools.key_states import (
     with_states,
 )
 from tools.models import ApiKey
-from tools.pages import badge, in_code, name_of, tally, the_person
+from tools.pages import badge, in_code, name_of, tally, the_person, verb_paths
 
 LOOKS = {
     KeyState.USABLE: ("good", "✓"),
@@ -250,14 +250,7 @@ class ApiKeyAdmin(Window):
 
     def get_urls(self) -> list[URLPattern]:
         views = {"rotate": self.rotate_view, "revoke": self.revoke_view, "used": self.used_view}
-        return [
-            path(
-                f"<path:object_id>/{word}/",
-                self.admin_site.admin_view(view),
-                name=f"tools_apikey_{word}",
-            )
-            for word, view in views.items()
-        ] + super().get_urls()
+        return [*verb_paths(self, **views), *super().get_urls()]
 
     def change_view(
         self,

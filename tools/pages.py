@@ -1,10 +1,12 @@
-"""What the pages of this room's admin share: who is there, states as signs, counts as words."""
+"""What the admin's pages share: who is there, addresses of verbs, states as signs, tallies."""
 
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
+from django.contrib.admin import ModelAdmin
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -12,13 +14,22 @@ from audit.plain_text import marked
 
 
 def the_person(request: HttpRequest) -> User:
-    """Who is signed in."""
+    """Who is signed in: the admin lets nobody else this far."""
     return cast("User", request.user)
 
 
 def name_of(request: HttpRequest) -> str:
     """Who is signed in, as the ledger shows them."""
     return the_person(request).get_username()
+
+
+def verb_paths(pages: "ModelAdmin[Any]", **views: Callable[..., HttpResponse]) -> list[URLPattern]:
+    """`<id>/<verb>/` for each, named like Django's own: `tools_apikey_rotate`."""
+    kind = f"{pages.opts.app_label}_{pages.opts.model_name}"
+    return [
+        path(f"<path:object_id>/{verb}/", pages.admin_site.admin_view(view), name=f"{kind}_{verb}")
+        for verb, view in views.items()
+    ]
 
 
 def badge(look: str, sign: str, words: str) -> SafeString:

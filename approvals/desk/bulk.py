@@ -15,7 +15,6 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from approvals import deciding, reviewers
-from approvals.desk.people import the_person
 from approvals.desk.rows import why_not_in_bulk
 from approvals.forms import SaidForm
 from approvals.models import Approval
@@ -23,6 +22,7 @@ from approvals.reviewers import Reason
 from approvals.serializers import arguments_in_order, summary
 from approvals.transitions import Said
 from audit.windows import Window
+from tools.pages import the_person
 
 MOST = 50
 ITEM = re.compile(r"([0-9a-f-]{36}):([0-9a-f]{64})", re.ASCII)

@@ -4,15 +4,15 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 
 from approvals import pipeline
-from approvals.desk.people import the_person
 from approvals.models import Approval, Invocation
 from approvals.serializers import summary
 from approvals.states import OPEN, InvocationStatus
 from audit.plain_text import visible
 from audit.windows import Window
+from tools.pages import the_person, verb_paths
 
 
 def may_cancel(approval: Approval, person_id: int | None) -> bool:
@@ -25,9 +25,7 @@ class CancelPages(Window):
     """The way in which owners take calls back."""
 
     def get_urls(self) -> list[URLPattern]:
-        cancel = self.admin_site.admin_view(self.cancel_view)
-        own = path("<path:object_id>/cancel/", cancel, name="approvals_approval_cancel")
-        return [own, *super().get_urls()]
+        return [*verb_paths(self, cancel=self.cancel_view), *super().get_urls()]
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/cancel/`, by the owner of the key and nobody else."""

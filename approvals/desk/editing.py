@@ -10,7 +10,6 @@ from django.template.response import TemplateResponse
 from approvals import deciding, editing, execution, reviewers
 from approvals.deciding import Undecided
 from approvals.desk.arguments import ArgumentsForm
-from approvals.desk.people import the_person
 from approvals.desk.showing import READING, CallWindow, address, said_in, sentence
 from approvals.forms import WordsForm
 from approvals.holding import held_by
@@ -18,6 +17,7 @@ from approvals.models import Approval
 from approvals.reviewers import Reason
 from approvals.transitions import Said
 from audit.canonical import canonical_text, value_of
+from tools.pages import the_person
 
 
 class EditPages(CallWindow):

@@ -12,9 +12,10 @@ from django.template.response import TemplateResponse
 
 from approvals.desk import charts
 from approvals.desk.history import MOST_COUNTED, history
-from approvals.desk.people import sees_all, the_person
+from approvals.desk.people import sees_all
 from approvals.insights import Insights, Outcome, Reviewing, Tally, as_percent, in_words
 from audit.models import local_now
+from tools.pages import the_person
 
 SPANS = (7, 30, 90)
 """The days that can be looked back."""

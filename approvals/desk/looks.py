@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from approvals.holding import GRAVE
@@ -13,6 +12,7 @@ from approvals.models import Approval, Invocation
 from approvals.reviewers import groups_of
 from approvals.states import ApprovalStatus, InvocationStatus, Risk
 from audit.models import Event
+from tools.pages import badge as sign_badge
 
 _A, _I = ApprovalStatus, InvocationStatus
 
@@ -40,29 +40,23 @@ MOST_EVENTS = 200
 
 def badge(row: Approval | Invocation) -> str:
     """The status as sign and word."""
-    return _badge(*BADGES[row.status], row.get_status_display())
+    return sign_badge(*BADGES[row.status], row.get_status_display())
 
 
 def risk_badge(approval: Approval) -> str:
     """How much harm the call may do."""
-    return _badge(*RISKS[approval.risk], approval.get_risk_display())
+    return sign_badge(*RISKS[approval.risk], approval.get_risk_display())
 
 
 def effect_badges(row: Invocation) -> list[SafeString]:
     """What the tool's definition says it does to the world."""
     declared = row.tool_version.definition.get("side_effects", {})
     badges = [
-        _badge("bad" if name in GRAVE else "over", sign, name.replace("_", " "))
+        sign_badge("bad" if name in GRAVE else "over", sign, name.replace("_", " "))
         for name, sign in EFFECTS.items()
         if declared.get(name)
     ]
-    return badges or [_badge("bad", "?", "side effects not declared")]
-
-
-def _badge(look: str, sign: str, words: str) -> SafeString:
-    return format_html(
-        '<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>', look, sign, words
-    )
+    return badges or [sign_badge("bad", "?", "side effects not declared")]
 
 
 @dataclass(frozen=True, slots=True)

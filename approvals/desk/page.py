@@ -6,12 +6,12 @@ from http import HTTPStatus
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 
 from approvals import deciding, forms, reviewers, transitions
 from approvals.deciding import Decided, Undecided
 from approvals.desk.editing import EditPages
-from approvals.desk.people import next_for, the_person
+from approvals.desk.people import next_for
 from approvals.desk.reminding import RemindPages
 from approvals.desk.showing import address, said_in, sentence
 from approvals.forms import DecisionForm, RejectionForm
@@ -21,26 +21,22 @@ from approvals.states import ApprovalStatus
 from audit.models import local_now
 from audit.windows import relative
 from tools import step_up
+from tools.pages import the_person, verb_paths
 
 
 class CallPages(EditPages, RemindPages):
     """The page of one call. It shows; each way to decide has an address of its own."""
 
     def get_urls(self) -> list[URLPattern]:
-        return [
-            path(
-                f"<path:object_id>/{verb}/",
-                self.admin_site.admin_view(view),
-                name=f"approvals_approval_{verb}",
-            )
-            for verb, view in (
-                ("approve", self.approve_view),
-                ("reject", self.reject_view),
-                ("edit", self.edit_view),
-                ("remind", self.remind_view),
-                ("raw", self.raw_view),
-            )
-        ] + super().get_urls()
+        own = verb_paths(
+            self,
+            approve=self.approve_view,
+            reject=self.reject_view,
+            edit=self.edit_view,
+            remind=self.remind_view,
+            raw=self.raw_view,
+        )
+        return [*own, *super().get_urls()]
 
     def approve_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/approve/`."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
 from django.contrib.auth.models import User
 from django.db.models import Q
@@ -14,16 +13,12 @@ from approvals.desk.keyset import SOONEST, Fits, Reach, page_of
 from approvals.models import Approval, ApprovalQuerySet, Invocation
 from audit.models import local_now
 from tools.models import ApiKey
+from tools.pages import the_person
 
 VIEW = "approvals.view_approval"
 MOST_COUNTED = 50
 MOST_LOOKED_AT = 200
 """So many of those that wait are looked at, the soonest to expire first, to find somebody's."""
-
-
-def the_person(request: HttpRequest) -> User:
-    """Who is signed in: the admin lets nobody else this far."""
-    return cast("User", request.user)
 
 
 def sees_all(person: User) -> bool:

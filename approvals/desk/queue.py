@@ -22,7 +22,6 @@ from approvals.desk.people import (
     owns_keys,
     sees_all,
     share_of,
-    the_person,
     visible_to,
     with_arguments,
 )
@@ -30,6 +29,7 @@ from approvals.desk.rows import rows_of
 from approvals.models import Vote
 from audit.models import local_now
 from audit.windows import Window
+from tools.pages import the_person
 
 READING = ("GET", "HEAD")
 ROWS = 50

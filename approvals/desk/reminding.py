@@ -4,11 +4,11 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 
 from approvals import reviewers
-from approvals.desk.people import the_person
 from approvals.desk.showing import CallWindow, address, may_remind
 from approvals.notices.reminding import in_vain, remind
 from audit.models import local_now
 from audit.windows import relative
+from tools.pages import the_person
 
 
 class RemindPages(CallWindow):

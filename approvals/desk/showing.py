@@ -16,7 +16,7 @@ from approvals.deciding import Undecided
 from approvals.desk.cancelling import may_cancel
 from approvals.desk.evidence import last_calls, similar_decisions
 from approvals.desk.looks import badge, effect_badges, risk_badge, stages_of, timeline_of
-from approvals.desk.people import sees_all, the_person
+from approvals.desk.people import sees_all
 from approvals.desk.rows import stuck_after
 from approvals.desk.unusual import oddities
 from approvals.forms import DecisionForm
@@ -30,6 +30,7 @@ from audit.plain_text import visible
 from audit.sheets import FOLD_ABOVE, pretty
 from audit.windows import Window
 from tools import step_up
+from tools.pages import the_person
 
 READING = ("GET", "HEAD")
 FOR_GOOD = ("expired", "already_decided")

@@ -10,8 +10,8 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
-from approvals.desk.people import the_person
 from approvals.models import Wishes
+from tools.pages import the_person
 
 
 class WishesForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -13,7 +13,7 @@ from django.http import (
     HttpResponseNotAllowed,
 )
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -28,7 +28,7 @@ from audit.events import EventName
 from audit.models import local_now
 from audit.plain_text import marked
 from audit.windows import BoundedPaginator
-from tools.pages import badge, name_of
+from tools.pages import badge, name_of, verb_paths
 
 
 def state_of(channel: Channel) -> SafeString:
@@ -145,15 +145,8 @@ class ChannelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     # Verbs.
 
     def get_urls(self) -> list[URLPattern]:
-        views = {"test": self.test_view, "secret": self.secret_view}
-        return [
-            path(
-                f"<path:object_id>/{word}/",
-                self.admin_site.admin_view(view),
-                name=f"approvals_channel_{word}",
-            )
-            for word, view in views.items()
-        ] + super().get_urls()
+        own = verb_paths(self, test=self.test_view, secret=self.secret_view)
+        return [*own, *super().get_urls()]
 
     def test_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/test/`: send a test now, and show what came of it as it is."""

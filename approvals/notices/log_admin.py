@@ -12,7 +12,7 @@ from django.http import (
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -22,7 +22,7 @@ from approvals.notices.faults import HINTS
 from approvals.notices.ways import way_of
 from audit.plain_text import marked
 from audit.windows import Window, exactly, when
-from tools.pages import badge, name_of
+from tools.pages import badge, name_of, verb_paths
 
 LOOKS = {
     Notice.Status.WAITING: ("waiting", "◷"),
@@ -97,11 +97,7 @@ class NoticeAdmin(Window):
         return super().change_view(request, object_id, form_url, more | (extra_context or {}))
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.redeliver_view)
-        return [
-            path("<path:object_id>/redeliver/", view, name="approvals_notice_redeliver"),
-            *super().get_urls(),
-        ]
+        return [*verb_paths(self, redeliver=self.redeliver_view), *super().get_urls()]
 
     def redeliver_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/redeliver/`: send it once more, under the same id."""
