@@ -513,7 +513,7 @@ def test_every_list_is_read_by_an_index(
     rare = held(make_agent("rare-bot"), trace)
     set_to(rare, tool_name="rare_tool")
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE approvals_approval, approvals_invocation, audit_event")
+        cursor.execute("ANALYZE")  # all of it: what tests before have left changes plans too
     client = browser(reviewer)
     deep = seen(client).context["page"].after
     queries = ["", f"?cursor={deep}", "?order=risk", "?status=all", "?status=rejected", "?q=rare-",
@@ -529,14 +529,23 @@ def test_every_list_is_read_by_an_index(
 
 
 def looked_at(sql: str) -> int:
-    """How many rows PostgreSQL takes in hand for a query where reading a table whole is no help."""
+    """How many rows PostgreSQL takes in hand for a query on the shortest way that it knows.
+
+    With so few rows it may well go another: reading or sorting a table whole is quick then.
+    """
     if "audit_event" not in sql and "approvals_" not in sql:
         return 0
+    return min(_looked_at_without(methods, sql) for methods in (["seqscan"], ["seqscan", "sort"]))
+
+
+def _looked_at_without(methods: list[str], sql: str) -> int:
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
+        for method in methods:
+            cursor.execute(f"SET LOCAL enable_{method} = off")
         cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + sql)
         (plan,) = cursor.fetchone()[0]
-        cursor.execute("SET LOCAL enable_seqscan = on")
+        for method in methods:
+            cursor.execute(f"SET LOCAL enable_{method} = on")
     return max(_rows(step) for step in _steps(plan["Plan"]))
 
 

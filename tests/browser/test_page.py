@@ -175,7 +175,7 @@ def test_a_second_click_decides_no_call_that_nobody_has_read(
     rosa.page.get_by_text("This is the next one").wait_for()
     assert len(posts) == 1
     assert second in rosa.page.url
-    assert rosa.page.evaluate("document.activeElement.localName") == "h1"
+    rosa.page.wait_for_function("document.activeElement.localName === 'h1'")
     rosa.page.clock.run_for(400)
     rosa.page.mouse.click(*middle_of(approve))
     assert approve.is_disabled() and rosa.button("Reject").is_disabled()
