@@ -5,7 +5,6 @@ and nothing above it.
 """
 
 import os
-import resource
 import signal
 import socket
 import threading
@@ -14,6 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from sandbox import kernel, protocol
+from sandbox.errors import LayerMissing
+from sandbox.jail import Jail
 
 Entry = Callable[[Any], Any]
 
@@ -61,17 +62,18 @@ def report_progress(value: Any) -> None:
 
 
 def serve(
-    sock: socket.socket, entry: Entry, *, parent: int, warm: bool, environment: Mapping[str, str]
+    sock: socket.socket, entry: Entry, *, parent: int, jail: Jail, environment: Mapping[str, str]
 ) -> NoReturn:
     """Answer one job, or as a warm child job after job, and never return to the caller's code."""
     global _channel
     code = 1
     try:
         _leave_the_parent(sock.fileno(), parent, environment)
-        if warm:
+        if jail.profile.is_reused:
             kernel.adopt_orphans()
+        _enter(jail, sock)
         _channel = Channel(sock)
-        _answer_jobs(_channel, entry, warm)
+        _answer_jobs(_channel, entry, jail.profile.is_reused)
         code = 0
     except EOFError:
         code = 0  # the supervisor has no more jobs
@@ -79,12 +81,21 @@ def serve(
         os._exit(code)
 
 
+def _enter(jail: Jail, sock: socket.socket) -> None:
+    """Put the jail on and say so: only then is the job sent. Or say why not, and end."""
+    try:
+        jail.enter()
+    except LayerMissing as missing:
+        protocol.send(sock, {"missing": missing.layer, "why": missing.why})
+        raise EOFError from missing
+    protocol.send(sock, {"entered": jail.profile.name})
+
+
 def _leave_the_parent(result: int, parent: int, environment: Mapping[str, str]) -> None:
     os.setsid()
     kernel.die_with(parent)
     _reset_signals()
     _close_all_but(result)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the job
     os.environ.clear()
     os.environ.update(environment)
     # `random` seeds itself anew after a fork; nothing to do for it here.
@@ -132,6 +143,7 @@ def _answer(request: Any, entry: Entry) -> bytes:
     limits = request["limits"]
     if "job" not in request:  # the supervisor only asks whether anyone is here
         return b'"end":"success","data":null'
+    os.environ.update(request["secrets"])
     try:
         result = entry(request["job"])
     except BaseException as error:  # SystemExit and KeyboardInterrupt are the tool's too

@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sandbox import protocol
-from sandbox.errors import BadFrame, SandboxUnavailable, SlotGone
+from sandbox.errors import BadFrame, LayerMissing, SandboxUnavailable, SlotGone
+from sandbox.jail import Jail
 from sandbox.outcomes import Ending
 
 _START_SECONDS = 30.0
@@ -71,11 +73,13 @@ class Slot:
             waiting.register(self._channel, select.POLLIN)
         return self._reader.is_empty and not waiting.poll(0)
 
-    def start_child(self, *, warm: bool) -> None:
+    def start_child(self, jail: Jail) -> None:
+        """Have a child wait in this jail for its job. Raises LayerMissing or SlotGone."""
         self.ending = None
         mine, theirs = socket.socketpair()
         try:
-            self._ask_for_child(theirs, warm)
+            self._ask_for_child(theirs, jail)
+            _await_entry(mine)
         except BaseException:
             mine.close()
             raise
@@ -111,9 +115,10 @@ class Slot:
         self.drop_channel()
         self._sock.close()
 
-    def _ask_for_child(self, theirs: socket.socket, warm: bool) -> None:
+    def _ask_for_child(self, theirs: socket.socket, jail: Jail) -> None:
+        command = {"do": "run", "jail": replace(jail, slot=self.number).as_json()}
         with theirs:
-            self._tell({"do": "run", "warm": warm}, theirs.fileno())
+            self._tell(command, theirs.fileno())
         answer = self._await_report(_ANSWER_SECONDS) or {}
         if "started" not in answer:
             raise SlotGone(answer.get("failed"))
@@ -129,7 +134,7 @@ class Slot:
 
     def _note(self, message: Mapping[str, Any]) -> None:
         if "ended" in message:
-            self.ending = Ending(message["ended"], message["max_rss_bytes"])
+            self.ending = Ending(**message["ended"])
 
     def _await_report(self, seconds: float) -> Any | None:
         message = self._next_report()
@@ -264,6 +269,18 @@ class Crew:
     def _discard(self, slot: Slot) -> None:
         self._slots.discard(slot)
         slot.close()
+
+
+def _await_entry(channel: socket.socket) -> None:
+    """The child's word that it is in its jail; until then nothing of a tool has run in it."""
+    channel.settimeout(_ANSWER_SECONDS)
+    try:
+        word = protocol.receive(channel, _REPORT_BYTES)
+    except (OSError, EOFError, BadFrame) as error:
+        raise SlotGone("the child did not come as far as its jail") from error
+    channel.settimeout(None)
+    if "missing" in word:
+        raise LayerMissing(word["missing"], word["why"])
 
 
 def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:

@@ -10,11 +10,16 @@ import select
 import signal
 import socket
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple, NoReturn
 
-from sandbox import child, kernel, protocol
-from sandbox.outcomes import Ending
+from sandbox import child, kernel, protocol, resources
+from sandbox.jail import Jail
+from sandbox.limits import Limits
 from sandbox.reaping import sweep
+
+_LOOK_SECONDS = 0.05
+"""How often a run's use of the machine is looked at: a fast tool can pass a limit by this much."""
 
 
 def keep(
@@ -35,6 +40,7 @@ class _Child(NamedTuple):
     pid: int
     end: int
     """The descriptor that tells its end."""
+    limits: Limits
 
 
 class _Keeper:
@@ -54,11 +60,14 @@ class _Keeper:
 
     def serve(self) -> None:
         while True:
-            ready = {descriptor for descriptor, _event in self._waiting.poll()}
+            look = _LOOK_SECONDS * 1000 if self._child else None
+            ready = {descriptor for descriptor, _event in self._waiting.poll(look)}
             if self._zygote in ready:
                 return
             if self._child and self._child.end in ready:
                 self._clear_up(self._child)
+            elif self._child:
+                self._look_at(self._child)
             if self._slot.fileno() in ready and not self._obey():
                 return
 
@@ -68,12 +77,12 @@ class _Keeper:
         except (EOFError, ConnectionError):
             return False
         if command["do"] == "run" and channel is not None:
-            self._start(socket.socket(fileno=channel), warm=command["warm"])
+            self._start(socket.socket(fileno=channel), Jail.from_json(command["jail"]))
         elif command["do"] == "kill" and self._child:
             self._stop(self._child, command["grace"])
         return True
 
-    def _start(self, channel: socket.socket, *, warm: bool) -> None:
+    def _start(self, channel: socket.socket, jail: Jail) -> None:
         keeper = os.getpid()
         try:
             pid = os.fork()
@@ -83,10 +92,10 @@ class _Keeper:
             return
         if pid == 0:
             child.serve(
-                channel, self._entry, parent=keeper, warm=warm, environment=self._environment
+                channel, self._entry, parent=keeper, jail=jail, environment=self._environment
             )
         channel.close()
-        self._child = _Child(pid, os.pidfd_open(pid))
+        self._child = _Child(pid, os.pidfd_open(pid), jail.limits)
         self._waiting.register(self._child.end, select.POLLIN)
         self._report({"started": pid})
 
@@ -98,12 +107,19 @@ class _Keeper:
         _signal_group(running.pid, signal.SIGKILL)
         self._clear_up(running)
 
-    def _clear_up(self, running: _Child) -> None:
+    def _look_at(self, running: _Child) -> None:
+        exceeded = resources.used_below(os.getpid()).exceeded(running.limits)
+        if exceeded:
+            _signal_group(running.pid, signal.SIGKILL)
+            self._clear_up(running, exceeded)
+
+    def _clear_up(self, running: _Child, exceeded: str | None = None) -> None:
         """Tell the child's end, once nothing it started is left."""
         self._waiting.unregister(running.end)
         os.close(running.end)
         self._child = None
-        self._report(_ended(sweep()[running.pid]))
+        ending = sweep()[running.pid]
+        self._report({"ended": asdict(replace(ending, exceeded=exceeded))})
 
     def _report(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(ConnectionError):  # a server that went away is noticed next
@@ -116,7 +132,3 @@ def _signal_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
     except ProcessLookupError:
         os.kill(leader, number)  # not reaped yet, so the id is still its own
-
-
-def _ended(ending: Ending) -> dict[str, Any]:
-    return {"ended": ending.status, "max_rss_bytes": ending.max_rss_bytes}

@@ -5,6 +5,7 @@ import os
 import signal
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -22,6 +23,11 @@ def gain_no_rights() -> None:
     Otherwise a tool could become a process that its keeper may not kill.
     """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def be_not_dumpable() -> None:
+    """Let no process of the same user trace this one or read its memory and its /proc files."""
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def die_with(parent: int) -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, fields
 
 from sandbox.protocol import LARGEST_FRAME
 
+MIB = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -24,14 +26,36 @@ class Limits:
     warm_calls: int = 1000
     """Calls after which a warm process is replaced, so that what a tool leaks stays small."""
 
+    memory_bytes: int = 1024 * MIB
+    """Resident in all processes of the run together; more and they are killed."""
+
+    address_space_bytes: int = 4096 * MIB
+    """Beyond what was loaded before; more is refused, which Python makes a MemoryError."""
+
+    cpu_seconds: float | None = None
+    """Of all processes of the run together; more and they are killed. None: only the deadline."""
+
+    processes: int = 64
+    """At the same moment; more and they are killed, or where the jail can, refused."""
+
+    open_files: int = 1024
+    """In each process; more are refused."""
+
+    file_bytes: int = 1024 * MIB
+    """The longest file that may be written; more is refused."""
+
+    scratch_bytes: int = 64 * MIB
+    """In the jail's own folder for temporary files; more is refused."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
-            if getattr(self, field.name) <= 0:
+            value = getattr(self, field.name)
+            if value is not None and value <= 0:
                 raise ValueError(f"{field.name} must be positive")
         if max(self.job_bytes, self.result_bytes) > LARGEST_FRAME:
             raise ValueError(f"a job or result has at most {LARGEST_FRAME} bytes")
 
-    def as_json(self) -> dict[str, float | int]:
+    def as_json(self) -> dict[str, float | int | None]:
         return {name: getattr(self, name) for name in _NAMES}
 
 

@@ -31,6 +31,8 @@ class Outcome:
     error_type: str = ""
     signal: int | None = None
     seconds: float = 0.0
+    cpu_seconds: float | None = None
+    """Processor time of a fresh process and what it waited for; a warm one is not measured."""
     max_rss_bytes: int | None = None
     """The largest resident size of a fresh process; a warm one is not measured per call."""
 
@@ -42,15 +44,38 @@ class Ending:
     status: int
     """The wait status: negative for a signal, otherwise the exit code."""
     max_rss_bytes: int
+    cpu_seconds: float = 0.0
+    exceeded: str | None = None
+    """The limit for which the keeper killed it, as an `error_type`."""
 
     @property
     def signal(self) -> int | None:
         return -self.status if self.status < 0 else None
 
+    @property
+    def error_type(self) -> str:
+        """Why it died, as callers read it."""
+        if self.exceeded:
+            return self.exceeded
+        return _BY_SIGNAL.get(self.signal, "Crashed")
+
     def __str__(self) -> str:
+        if self.error_type in _DEATHS:
+            return _DEATHS[self.error_type]
         if self.signal is None:
             return f"the tool's process exited with {self.status} and gave no answer"
         return f"the tool's process died of {_signal_name(self.signal)}"
+
+
+_BY_SIGNAL: dict[int | None, str] = {signal.SIGSYS: "Violation", signal.SIGXCPU: "CpuLimit"}
+
+_DEATHS = {
+    "Violation": "the tool made a system call that its jail forbids, and was killed",
+    "MemoryLimit": "the tool used more memory than it may, and was killed",
+    "CpuLimit": "the tool used more processor time than it may, and was killed",
+    "ProcessLimit": "the tool ran more processes at once than it may, and was killed",
+}
+"""What a caller reads of each end that has a name."""
 
 
 def _signal_name(number: int) -> str:

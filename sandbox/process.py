@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +23,11 @@ from sandbox import protocol
 from sandbox.child import PROGRESS_BYTES, PROGRESS_PER_SECOND
 from sandbox.crew import Crew, Slot
 from sandbox.errors import BadFrame, SandboxUnavailable, SlotGone
+from sandbox.jail import Jail
+from sandbox.layers import Layer
 from sandbox.limits import STANDARD, Limits
-from sandbox.outcomes import Outcome, Status
+from sandbox.outcomes import Ending, Outcome, Status
+from sandbox.profiles import FRESH, NOTHING, Grants, Profile
 
 _CHECK_SECONDS = 10.0
 _LONGEST_WAIT_SECONDS = 3600.0
@@ -40,14 +43,21 @@ class Workshop:
     """A zygote and the processes below it, started at the first use.
 
     Thread-safe: as many threads as call have a slot each. A fork of the server starts its own,
-    and a zygote that died is replaced at the next run. Modules are looked for in the folders of
+    and a zygote that died is replaced at the next run. Runs go on without the layers that were
+    `waived`, where they are not to be had. Modules are looked for in the folders of
     `path` first (the server's `sys.path` if none are given), then in the interpreter's own.
     """
 
     def __init__(
-        self, entry: str, modules: Sequence[str] = (), *, path: Sequence[str] | None = None
+        self,
+        entry: str,
+        modules: Sequence[str] = (),
+        *,
+        path: Sequence[str] | None = None,
+        waived: Iterable[Layer] = (),
     ) -> None:
         self._entry = entry
+        self._waived = frozenset(waived)
         self._modules = tuple(modules)
         self._path = None if path is None else tuple(path)
         self._crew: Crew | None = None
@@ -59,28 +69,31 @@ class Workshop:
         job: Mapping[str, Any],
         *,
         timeout: float | None,
-        fresh: bool = True,
+        profile: Profile = FRESH,
+        grants: Grants = NOTHING,
         limits: Limits = STANDARD,
+        secrets: Mapping[str, str] | None = None,
         on_tick: Callable[[], bool] | None = None,
         tick_seconds: float = 1.0,
         on_progress: Callable[[Any], None] | None = None,
     ) -> Outcome:
         """Call the entry with the job; its outcome, also where it hangs, crashes or lies.
 
-        `fresh=False` may use a process that served a job before: only for tools that do not
-        write. A job that was sent is never sent again, since it may have had its effect.
+        A profile that reuses processes is only for tools that do not write. A job that was sent is
+        never sent again, since it may have had its effect. SandboxUnavailable: it was not sent.
+        `secrets` become environment variables of this one process.
         Returning False from `on_tick` cancels the run; what it raises ends the run and goes on.
         """
         if (timeout is not None and not timeout > 0) or not tick_seconds > 0:
             raise ValueError("a timeout or tick must be longer than nothing")
-        request = _request({"job": dict(job)}, limits)
-        watch = _Watch(request, limits, timeout, warm=not fresh)
+        request = _request({"job": dict(job), "secrets": dict(secrets or {})}, limits)
+        watch = _Watch(request, Jail(profile, limits, grants, self._waived), timeout)
         watch.on_tick, watch.tick_seconds, watch.on_progress = on_tick, tick_seconds, on_progress
         return self._do(watch)
 
     def check(self) -> None:
         """Raise SandboxUnavailable unless a child answers, without calling the entry."""
-        outcome = self._do(_Watch(_request({}, STANDARD), STANDARD, _CHECK_SECONDS, warm=False))
+        outcome = self._do(_Watch(_request({}, STANDARD), Jail(FRESH), _CHECK_SECONDS))
         if outcome.status is not Status.SUCCESS:
             raise SandboxUnavailable(f"a child does not answer: {outcome.error}")
 
@@ -99,7 +112,7 @@ class Workshop:
             crew.forget()
 
     def _do(self, watch: "_Watch") -> Outcome:
-        crew, slot = self._ready_slot(watch.warm)
+        crew, slot = self._ready_slot(watch.jail)
         try:
             try:
                 watch.listen(slot)
@@ -110,23 +123,23 @@ class Workshop:
         finally:
             crew.give_back(slot, warm=watch.keeps_child)
 
-    def _ready_slot(self, warm: bool) -> tuple[Crew, Slot]:
+    def _ready_slot(self, jail: Jail) -> tuple[Crew, Slot]:
         """A slot with a child that waits for its job; one more try, for a zygote just killed."""
         try:
-            return self._try_for_slot(warm)
+            return self._try_for_slot(jail)
         except SlotGone:
             pass
         try:
-            return self._try_for_slot(warm)
+            return self._try_for_slot(jail)
         except SlotGone as error:
             raise SandboxUnavailable(f"no process could be started: {error}") from error
 
-    def _try_for_slot(self, warm: bool) -> tuple[Crew, Slot]:
+    def _try_for_slot(self, jail: Jail) -> tuple[Crew, Slot]:
         crew = self._living_crew()
-        slot = crew.take(warm=warm)
+        slot = crew.take(warm=jail.profile.is_reused)
         try:
             if not slot.has_child:
-                slot.start_child(warm=warm)
+                slot.start_child(jail)
         except BaseException:
             crew.drop(slot)
             crew.give_back(slot)
@@ -147,11 +160,10 @@ class Workshop:
 class _Watch:
     """One run as the supervisor sees it: sends the job, counts the time, hears the answer."""
 
-    def __init__(
-        self, request: tuple[str, bytes], limits: Limits, timeout: float | None, *, warm: bool
-    ) -> None:
-        self.limits = limits
-        self.warm = warm
+    def __init__(self, request: tuple[str, bytes], jail: Jail, timeout: float | None) -> None:
+        self.jail = jail
+        self.limits = jail.limits
+        self.warm = jail.profile.is_reused
         self.keeps_child = False
         """A warm child has answered and waits for its next job."""
         self.is_willing = False
@@ -186,12 +198,13 @@ class _Watch:
         ending = self._slot.ending
         while ending and self._verdict is None and self._reader.fill():
             self._hear_all()  # said before the end; with all dead it cannot go on for ever
-        verdict = self._verdict or _crashed(str(ending or "the tool's keeper went away"))
+        verdict = self._verdict or _died(ending)
         died = verdict.status not in (Status.SUCCESS, Status.ERROR)
         return replace(
             verdict,
             seconds=self._now - self._started,
             signal=ending.signal if ending and died else None,
+            cpu_seconds=ending.cpu_seconds if ending and not self.warm else None,
             max_rss_bytes=ending.max_rss_bytes if ending and not self.warm else None,
         )
 
@@ -291,6 +304,12 @@ def _answer(message: Mapping[str, Any], limits: Limits) -> Outcome:
             text = f"the tool's result is larger than {limits.result_bytes} bytes"
             return Outcome(Status.KILLED, error=text, error_type="OutputLimit")
     raise BadFrame
+
+
+def _died(ending: Ending | None) -> Outcome:
+    if ending is None:
+        return _crashed("the tool's keeper went away")
+    return Outcome(Status.KILLED, error=str(ending), error_type=ending.error_type)
 
 
 def _crashed(message: str) -> Outcome:

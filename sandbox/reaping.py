@@ -46,7 +46,9 @@ def _reap_into(endings: dict[int, Ending]) -> bool:
             pid, status, usage = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 return True
-            endings[pid] = Ending(os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024)
+            cpu = usage.ru_utime + usage.ru_stime
+            code = os.waitstatus_to_exitcode(status)
+            endings[pid] = Ending(code, usage.ru_maxrss * 1024, cpu)
     except ChildProcessError:
         return False
 

@@ -11,8 +11,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from audit.canonical import recordable, short_digest
+from sandbox.profiles import Grants
 from tools.conditions import Condition, Operator
-from tools.drafts import Draft, Grants, PolicyCheck, SideEffectMetadata, first_line
+from tools.drafts import Draft, PolicyCheck, SideEffectMetadata, first_line
 from tools.errors import OutputValidationError, ToolRegistrationError
 from tools.limits import RateLimit
 from tools.schemas import arguments_model, values_of

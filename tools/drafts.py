@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.profiles import Grants
 from tools.errors import ToolRegistrationError
 from tools.limits import RateLimit
 
@@ -23,15 +24,6 @@ class SideEffectMetadata:
     money_movement: bool = False
     writes_data: bool = False
     changes_permissions: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Grants:
-    """What a jailed tool may reach; everything else is closed to it."""
-
-    network: bool = False
-    read: tuple[str, ...] = ()
-    write: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

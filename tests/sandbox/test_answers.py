@@ -4,6 +4,7 @@ import pytest
 
 from sandbox.limits import STANDARD, TESTS_ONLY, Limits
 from sandbox.outcomes import Status
+from sandbox.profiles import FRESH, WARM
 
 MEBIBYTE = 1024 * 1024
 LONG = 60
@@ -22,20 +23,20 @@ def test_a_json_value_comes_back_as_it_was(workshop, value):
 
 
 @pytest.mark.feature("X8")
-@pytest.mark.parametrize("fresh", [True, False])
-def test_a_mebibyte_comes_back_whole(workshop, fresh):
+@pytest.mark.parametrize("profile", [FRESH, WARM])
+def test_a_mebibyte_comes_back_whole(workshop, profile):
     job = {"do": "text_of_json_size", "size": MEBIBYTE}
-    outcome = workshop.run(job, timeout=LONG, fresh=fresh)
+    outcome = workshop.run(job, timeout=LONG, profile=profile)
     assert outcome.status is Status.SUCCESS
     assert outcome.data == "x" * (MEBIBYTE - 2)
 
 
 @pytest.mark.feature("X8")
 @pytest.mark.parametrize("size", [MEBIBYTE + 1, 50 * MEBIBYTE])
-@pytest.mark.parametrize("fresh", [True, False])
-def test_one_byte_more_is_killed_and_never_cut(workshop, size, fresh):
+@pytest.mark.parametrize("profile", [FRESH, WARM])
+def test_one_byte_more_is_killed_and_never_cut(workshop, size, profile):
     job = {"do": "text_of_json_size", "size": size}
-    outcome = workshop.run(job, timeout=LONG, fresh=fresh)
+    outcome = workshop.run(job, timeout=LONG, profile=profile)
     assert (outcome.status, outcome.error_type) == (Status.KILLED, "OutputLimit")
     assert outcome.data is None
     assert outcome.seconds < LONG / 2
@@ -62,9 +63,9 @@ def test_a_job_over_its_limit_is_refused_before_anything_starts(other_workshop):
 
 
 @pytest.mark.parametrize("kind", ["ValueError", "SystemExit", "KeyboardInterrupt", "GeneratorExit"])
-@pytest.mark.parametrize("fresh", [True, False])
-def test_what_a_tool_raises_becomes_an_error_with_its_name(workshop, kind, fresh):
-    outcome = workshop.run({"do": "fail", "kind": kind}, timeout=LONG, fresh=fresh)
+@pytest.mark.parametrize("profile", [FRESH, WARM])
+def test_what_a_tool_raises_becomes_an_error_with_its_name(workshop, kind, profile):
+    outcome = workshop.run({"do": "fail", "kind": kind}, timeout=LONG, profile=profile)
     assert outcome.status is Status.ERROR
     assert (outcome.error_type, outcome.error) == (kind, "it went wrong")
 
@@ -116,9 +117,9 @@ def test_a_tool_that_leaves_without_an_answer_has_crashed(workshop, code):
 
 
 @pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV"), (6, "SIGABRT")])
-@pytest.mark.parametrize("fresh", [True, False])
-def test_a_tool_that_dies_of_a_signal_has_crashed(workshop, number, name, fresh):
-    outcome = workshop.run({"do": "die_of", "number": number}, timeout=LONG, fresh=fresh)
+@pytest.mark.parametrize("profile", [FRESH, WARM])
+def test_a_tool_that_dies_of_a_signal_has_crashed(workshop, number, name, profile):
+    outcome = workshop.run({"do": "die_of", "number": number}, timeout=LONG, profile=profile)
     assert crashed(outcome)
     assert (outcome.signal, outcome.error) == (number, f"the tool's process died of {name}")
 
@@ -140,13 +141,13 @@ FORGED = [
 
 
 @pytest.mark.parametrize("payload", FORGED, ids=range(len(FORGED)))
-@pytest.mark.parametrize("fresh", [True, False])
-def test_a_frame_that_is_no_answer_of_ours_is_a_crash(workshop, payload, fresh):
+@pytest.mark.parametrize("profile", [FRESH, WARM])
+def test_a_frame_that_is_no_answer_of_ours_is_a_crash(workshop, payload, profile):
     job = {"do": "write_frame", "payload": payload, "then": "hang"}
-    outcome = workshop.run(job, timeout=LONG, fresh=fresh)
+    outcome = workshop.run(job, timeout=LONG, profile=profile)
     assert crashed(outcome)
     assert outcome.seconds < LONG / 2
-    assert workshop.run({"do": "echo", "value": 7}, timeout=LONG, fresh=fresh).data == 7
+    assert workshop.run({"do": "echo", "value": 7}, timeout=LONG, profile=profile).data == 7
 
 
 @pytest.mark.parametrize("then", ["hang", "an answer"])
@@ -167,10 +168,10 @@ def test_half_a_frame_does_not_outlast_the_deadline(workshop):
     assert workshop.run(job, timeout=0.3).status is Status.TIMEOUT
 
 
-@pytest.mark.parametrize("fresh", [True, False])
-def test_a_tool_that_closes_its_socket_and_hangs_is_ended_at_once(workshop, fresh):
+@pytest.mark.parametrize("profile", [FRESH, WARM])
+def test_a_tool_that_closes_its_socket_and_hangs_is_ended_at_once(workshop, profile):
     job = {"do": "close_the_socket", "then": "hang"}
-    outcome = workshop.run(job, timeout=LONG, limits=TESTS_ONLY, fresh=fresh)
+    outcome = workshop.run(job, timeout=LONG, limits=TESTS_ONLY, profile=profile)
     assert crashed(outcome)
     assert outcome.seconds < LONG / 2
 

@@ -16,9 +16,11 @@ import pytest
 from sandbox import protocol
 from sandbox.crew import Slot
 from sandbox.errors import SandboxUnavailable
+from sandbox.jail import Jail
 from sandbox.limits import STANDARD
 from sandbox.outcomes import Status
 from sandbox.process import Workshop, _request, _Watch
+from sandbox.profiles import FRESH, WARM
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -39,6 +41,7 @@ def start_server(body):
         import json, os, sys, threading, time
         sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]
         from sandbox.process import Workshop
+        from sandbox.profiles import WARM
         workshop = Workshop("sandbox_jobs:run", path=[{str(HERE)!r}, {str(ROOT)!r}])
     """
     source = textwrap.dedent(opening) + textwrap.dedent(body)
@@ -58,7 +61,7 @@ def test_a_server_killed_with_sigkill_leaves_no_process_below(processes, notes):
         ]
         for job in jobs:
             threading.Thread(target=workshop.run, args=(job,), kwargs={{"timeout": None}}).start()
-        workshop.run({{"do": "count"}}, timeout=None, fresh=False)
+        workshop.run({{"do": "count"}}, timeout=None, profile=WARM)
         print("up", flush=True)
     """
     with start_server(body) as server:
@@ -74,7 +77,7 @@ def test_a_server_killed_with_sigkill_leaves_no_process_below(processes, notes):
 def test_a_server_killed_with_a_fork_of_it_alive_leaves_none_either(processes, knows_of_workshop):
     body = f"""
         import subprocess
-        workshop.run({{"do": "count"}}, timeout=None, fresh=False)
+        workshop.run({{"do": "count"}}, timeout=None, profile=WARM)
         if {knows_of_workshop}:
             fork = os.fork()
             if fork == 0:
@@ -104,7 +107,7 @@ def test_a_server_killed_with_a_fork_of_it_alive_leaves_none_either(processes, k
 def test_an_idle_workshop_does_not_keep_the_server_from_ending(processes):
     body = """
         workshop.run({"do": "count"}, timeout=None)
-        pid = workshop.run({"do": "count"}, timeout=None, fresh=False).data["pid"]
+        pid = workshop.run({"do": "count"}, timeout=None, profile=WARM).data["pid"]
         print(pid, flush=True)
     """
     with start_server(body) as server:
@@ -117,7 +120,7 @@ def test_a_fork_of_the_server_starts_its_own_zygote_and_leaves_the_parents_alone
     body = """
         import warnings
         def pid():
-            return workshop.run({"do": "count"}, timeout=30, fresh=False).data["pid"]
+            return workshop.run({"do": "count"}, timeout=30, profile=WARM).data["pid"]
         before = pid()
         reader, writer = os.pipe()
         fork = os.fork()
@@ -136,20 +139,20 @@ def test_a_fork_of_the_server_starts_its_own_zygote_and_leaves_the_parents_alone
 
 
 def test_a_zygote_killed_between_runs_is_replaced_unseen(own_workshop, processes):
-    for fresh in (True, False):
-        assert own_workshop.run({"do": "echo", "value": 1}, timeout=LONG, fresh=fresh).data == 1
+    for profile in (FRESH, WARM):
+        assert own_workshop.run({"do": "echo", "value": 1}, timeout=LONG, profile=profile).data == 1
     old = zygote_of(own_workshop)
     below = processes.below(old)
     os.kill(old, signal.SIGKILL)
-    for fresh in (True, False):
-        assert own_workshop.run({"do": "echo", "value": 2}, timeout=LONG, fresh=fresh).data == 2
+    for profile in (FRESH, WARM):
+        assert own_workshop.run({"do": "echo", "value": 2}, timeout=LONG, profile=profile).data == 2
     assert zygote_of(own_workshop) != old
     processes.eventually(lambda: not any(map(processes.is_running, below)))
 
 
-@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("profile", [FRESH, WARM])
 def test_a_zygote_killed_in_mid_run_ends_the_run_and_the_job_is_not_sent_again(
-    own_workshop, processes, notes, fresh
+    own_workshop, processes, notes, profile
 ):
     def kill_once_it_runs():
         if notes.exists():
@@ -158,13 +161,13 @@ def test_a_zygote_killed_in_mid_run_ends_the_run_and_the_job_is_not_sent_again(
 
     job = {"do": "fork_daemon", "notes": str(notes), "then": "hang"}
     outcome = own_workshop.run(
-        job, timeout=LONG, fresh=fresh, on_tick=kill_once_it_runs, tick_seconds=0.05
+        job, timeout=LONG, profile=profile, on_tick=kill_once_it_runs, tick_seconds=0.05
     )
     assert (outcome.status, outcome.error_type) == (Status.KILLED, "Crashed")
     assert outcome.seconds < LONG / 2
     pids = processes.noted_in(notes, 1)
     processes.eventually(lambda: not any(map(processes.is_running, pids)))
-    assert own_workshop.run({"do": "echo", "value": 2}, timeout=LONG, fresh=fresh).data == 2
+    assert own_workshop.run({"do": "echo", "value": 2}, timeout=LONG, profile=profile).data == 2
     assert processes.noted_in(notes, 1)[0] == pids[0]
     assert len(notes.read_text().split()) <= 2
 
@@ -188,15 +191,19 @@ def test_a_keeper_that_does_not_answer_is_replaced_and_killed(own_workshop, proc
 
 def test_an_end_told_along_with_the_start_is_not_overlooked():
     ours, keepers = socket.socketpair()
-    with keepers:
+    slot, jail = Slot(ours, 0), Jail(FRESH)
+    with keepers, ThreadPoolExecutor(1) as pool:
+        started = pool.submit(slot.start_child, jail)
+        _command, channel = protocol.receive_with_descriptor(keepers)
         protocol.send(keepers, {"started": 1})
-        protocol.send(keepers, {"ended": -9, "max_rss_bytes": 1})
-        slot = Slot(ours, 0)
-        slot.start_child(warm=False)
-        watch = _Watch(_request({}, STANDARD), STANDARD, LONG, warm=False)
-        watch.listen(slot)
+        protocol.send(keepers, {"ended": {"status": -9, "max_rss_bytes": 1}})
+        with socket.socket(fileno=channel) as child:
+            protocol.send(child, {"entered": jail.profile.name})
+            started.result(LONG)
+            watch = _Watch(_request({}, STANDARD), jail, LONG)
+            watch.listen(slot)
         assert watch.outcome().signal == 9
-        slot.close()
+    slot.close()
 
 
 def test_closing_a_workshop_ends_the_runs_in_other_threads(own_workshop, processes, notes):
@@ -232,20 +239,20 @@ def test_closing_gives_back_every_descriptor():
     open_before = descriptors()
     workshop = Workshop("sandbox_jobs:run", path=[str(HERE), str(ROOT)])
     workshop.run({"do": "echo"}, timeout=LONG)
-    workshop.run({"do": "echo"}, timeout=LONG, fresh=False)
+    workshop.run({"do": "echo"}, timeout=LONG, profile=WARM)
     workshop.close()
     assert descriptors() == open_before
 
 
-@pytest.mark.parametrize("fresh", [True, False])
-def test_eight_threads_at_once_each_get_their_own_answers(own_workshop, processes, fresh):
+@pytest.mark.parametrize("profile", [FRESH, WARM])
+def test_eight_threads_at_once_each_get_their_own_answers(own_workshop, processes, profile):
     start = threading.Barrier(8)
 
     def work(thread):
         start.wait()
         values = [f"{thread}:{number}" for number in range(25)]
         return values, [
-            own_workshop.run({"do": "echo", "value": value}, timeout=LONG, fresh=fresh).data
+            own_workshop.run({"do": "echo", "value": value}, timeout=LONG, profile=profile).data
             for value in values
         ]
 

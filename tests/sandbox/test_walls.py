@@ -9,6 +9,7 @@ import pytest
 
 import sandbox
 from sandbox.child import report_progress
+from sandbox.profiles import FRESH, WARM
 
 ROOM = Path(sandbox.__file__).parent
 ALLOWED_VARIABLES = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"}  # LC_CTYPE is CPython's own
@@ -39,12 +40,12 @@ def test_the_room_knows_no_sibling_and_no_django(path):
 
 
 @pytest.mark.feature("T16")
-@pytest.mark.parametrize("fresh", [True, False])
-def test_no_secret_of_the_servers_environment_is_in_the_child(own_workshop, monkeypatch, fresh):
+@pytest.mark.parametrize("profile", [FRESH, WARM])
+def test_no_secret_of_the_servers_environment_is_in_the_child(own_workshop, monkeypatch, profile):
     monkeypatch.setenv("RAMPART_SECRET", SECRET)
     monkeypatch.setenv("PYTHONPATH", f"/{SECRET}")
     monkeypatch.setenv("TZ", "UTC")
-    seen = own_workshop.run({"do": "surroundings"}, timeout=LONG, fresh=fresh).data
+    seen = own_workshop.run({"do": "surroundings"}, timeout=LONG, profile=profile).data
     assert set(seen["environ"]) <= ALLOWED_VARIABLES
     assert seen["environ"]["TZ"] == "UTC"
     assert SECRET not in seen["initial"]
@@ -54,12 +55,14 @@ def test_no_secret_of_the_servers_environment_is_in_the_child(own_workshop, monk
 
 
 @pytest.mark.feature("T16")
-@pytest.mark.parametrize("fresh", [True, False])
-def test_no_descriptor_of_the_server_is_in_the_child(own_workshop, tmp_path, fresh):
+@pytest.mark.parametrize("profile", [FRESH, WARM])
+def test_no_descriptor_of_the_server_is_in_the_child(own_workshop, tmp_path, profile):
     with open(tmp_path / "database", "w") as file, socket.socket() as connection:
         os.set_inheritable(file.fileno(), True)
         os.set_inheritable(connection.fileno(), True)
-        leads = own_workshop.run({"do": "where_descriptors_lead"}, timeout=LONG, fresh=fresh).data
+        leads = own_workshop.run(
+            {"do": "where_descriptors_lead"}, timeout=LONG, profile=profile
+        ).data
     standard = {leads.pop(number) for number in ("0", "1", "2")}
     assert standard == {"/dev/null"}
     assert [target.partition(":")[0] for target in leads.values()] == ["socket"]

@@ -7,6 +7,7 @@ import pytest
 
 from sandbox.limits import TESTS_ONLY
 from sandbox.outcomes import Status
+from sandbox.profiles import WARM
 
 LONG = 60
 
@@ -14,7 +15,7 @@ LONG = 60
 @pytest.fixture
 def warm(own_workshop):
     def run(job, timeout=LONG, **more):
-        return own_workshop.run({"do": job, **more}, timeout=timeout, fresh=False)
+        return own_workshop.run({"do": job, **more}, timeout=timeout, profile=WARM)
 
     return run
 
@@ -35,7 +36,7 @@ def test_a_fresh_run_never_gets_a_process_that_served_before(own_workshop, warm)
 
 def test_a_warm_process_is_replaced_after_its_number_of_calls(own_workshop):
     seen = [
-        own_workshop.run({"do": "count"}, timeout=LONG, fresh=False, limits=TESTS_ONLY).data
+        own_workshop.run({"do": "count"}, timeout=LONG, profile=WARM, limits=TESTS_ONLY).data
         for _ in range(7)
     ]
     assert [each["calls"] for each in seen] == [1, 2, 3, 1, 2, 3, 1]
