@@ -8,6 +8,7 @@ from django.conf import settings
 
 from sandbox.outcomes import Outcome
 from sandbox.process import Workshop
+from sandbox.profiles import FRESH, WARM
 from tools import builtin
 from tools.definition import ToolDefinition
 
@@ -36,7 +37,7 @@ def run_tool(
     return workshop().run(
         job,
         timeout=tool.timeout_seconds,
-        fresh=fresh,
+        profile=FRESH if fresh else WARM,
         on_tick=on_tick,
         on_progress=on_progress,
     )
