@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from sandbox import kernel, protocol
+from sandbox import acts, kernel, protocol, resources
 from sandbox.errors import LayerMissing
 from sandbox.jail import Jail
 
@@ -83,12 +83,13 @@ def serve(
 
 def _enter(jail: Jail, sock: socket.socket) -> None:
     """Put the jail on and say so: only then is the job sent. Or say why not, and end."""
+    channel = Channel(sock)
     try:
         jail.enter()
     except LayerMissing as missing:
-        protocol.send(sock, {"missing": missing.layer, "why": missing.why})
+        channel.send(protocol.encode({"missing": missing.layer, "why": missing.why}))
         raise EOFError from missing
-    protocol.send(sock, {"entered": jail.profile.name})
+    channel.send(protocol.encode({"entered": jail.profile.name}))
 
 
 def _leave_the_parent(result: int, parent: int, environment: Mapping[str, str]) -> None:
@@ -121,11 +122,19 @@ def _close_all_but(result: int) -> None:
 def _answer_jobs(channel: Channel, entry: Entry, warm: bool) -> None:
     calls = 0
     spent = False
+    loaded = resources.most_resident_bytes() if warm else 0
     while not spent:
         request = channel.receive()  # after the fork: no job is ever in the zygote's memory
         calls += 1
         answer = _answer(request, entry)
-        spent = not warm or calls >= request["limits"]["warm_calls"] or _left_something()
+        limits = request["limits"]
+        spent = (
+            not warm
+            or "try" in request
+            or calls >= limits["warm_calls"]
+            or resources.most_resident_bytes() > loaded + limits["warm_growth_bytes"]
+            or _left_something()
+        )
         channel.send(_with_label(answer, request["id"], spent))
 
 
@@ -141,6 +150,8 @@ def _left_something() -> bool:
 def _answer(request: Any, entry: Entry) -> bytes:
     """The answer's JSON without its label; the result's own bytes are counted, not the frame's."""
     limits = request["limits"]
+    if "try" in request:
+        return b'"end":"success","data":' + protocol.encode(acts.attempt(**request["try"]))
     if "job" not in request:  # the supervisor only asks whether anyone is here
         return b'"end":"success","data":null'
     os.environ.update(request["secrets"])

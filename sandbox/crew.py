@@ -14,22 +14,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox import protocol
+from sandbox import protocol, resources, sources
 from sandbox.errors import BadFrame, LayerMissing, SandboxUnavailable, SlotGone
 from sandbox.jail import Jail
+from sandbox.limits import MIB, Limits
 from sandbox.outcomes import Ending
 
 _START_SECONDS = 30.0
 """The zygote imports the tools' modules in this time."""
 
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 """The zygote kills all below it in this time, or is killed itself."""
 
-_ANSWER_SECONDS = 10.0
-"""A keeper starts a child in a few milliseconds; this long only where the machine is ill."""
+_ANSWER_SECONDS = 5.0
+"""A keeper starts a child in a few milliseconds; this long only where the machine is ill. Two tries
+and a close take less than a lease."""
 
 _KILL_MARGIN_SECONDS = 0.5
 """What a keeper may need beyond the grace time before it is taken for dead itself."""
+
+_INSPECTION_SECONDS = 1.0
+"""A zygote is looked at no more often: whether it has grown, or the tools' files have changed."""
+
+_GROWTH_BYTES = 64 * MIB
+"""By which a zygote may have grown: it runs no tool, so its growth is a fault, and each child's."""
 
 _REPORT_BYTES = 64 * 1024
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
@@ -47,8 +55,11 @@ class Slot:
         self.ending: Ending | None = None
         """How the last child ended; set once nothing it started is left."""
         self.is_gone = False
+        self.has_keeper = False
+        """Somebody has said something: the zygote did open it."""
         self._sock = sock
         self._channel: socket.socket | None = None
+        self._is_watched = False
         self._reader = protocol.Reader(sock, _REPORT_BYTES)
 
     @property
@@ -84,6 +95,19 @@ class Slot:
             mine.close()
             raise
         self._channel = mine
+
+    def have_watched(self, limits: Limits) -> None:
+        """Have the keeper hold a warm child to a job's limits: the job lasts."""
+        self._is_watched = True
+        with contextlib.suppress(SlotGone):  # its end is in the reports
+            self._tell({"do": "watch", "limits": limits.as_json()})
+
+    def let_rest(self) -> None:
+        """Have the keeper look no more: a warm child has answered."""
+        if self._is_watched:
+            self._is_watched = False
+            with contextlib.suppress(SlotGone):
+                self._tell({"do": "rest"})
 
     def take_reports(self) -> None:
         """Note what the keeper has said since."""
@@ -153,6 +177,7 @@ class Slot:
             message = self._reader.next()
         except BadFrame:
             message, self.is_gone = None, True
+        self.has_keeper = self.has_keeper or message is not None
         self.is_gone = self.is_gone or (message is None and self._reader.at_end)
         return message
 
@@ -174,6 +199,10 @@ class Crew:
         self._idle: list[Slot] = []
         self._warm: list[Slot] = []
         self._is_closed = False
+        self._is_retired = False
+        self._files: dict[str, sources.Stamp] = {}
+        self._loaded = 0
+        self._inspect_at = 0.0
         try:
             self._greet({"entry": entry, "modules": list(modules), "path": list(path)})
         except BaseException:
@@ -184,9 +213,29 @@ class Crew:
     def pid(self) -> int:
         return self._zygote.pid
 
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
     def is_alive(self) -> bool:
         """The zygote has nothing to say unasked: what can be read is the end of the socket."""
         return not self._is_closed and not _is_readable(self._control, 0)
+
+    def is_outdated(self) -> bool:
+        """Whether a new crew would be better: this one has grown, or the tools' files changed."""
+        now = time.monotonic()
+        if now < self._inspect_at:
+            return False
+        self._inspect_at = now + _INSPECTION_SECONDS
+        has_grown = resources.resident_bytes(self.pid) > self._loaded + _GROWTH_BYTES
+        return has_grown or sources.have_changed(self._files)
+
+    def retire(self) -> None:
+        """Take on no more runs: end what waits, and all once the runs under way have ended."""
+        with self._lock:
+            self._is_retired = True
+            self._discard_waiting()
+        self._close_if_done()
 
     def take(self, *, warm: bool) -> Slot:
         """A slot for this thread alone; for a warm run one whose child waits, if there is one."""
@@ -204,13 +253,16 @@ class Crew:
         A slot whose child is neither at its end nor waiting is closed: then its keeper kills.
         """
         with self._lock:
-            if self._is_closed or slot.is_gone or not (warm or slot.ending):
+            is_wanted = not (self._is_closed or self._is_retired or slot.is_gone)
+            if not is_wanted or not (warm or slot.ending):
                 self._discard(slot)
             elif warm:
+                slot.let_rest()
                 self._warm.append(slot)
             else:
                 slot.drop_channel()
                 self._idle.append(slot)
+        self._close_if_done()
 
     def end_child(self, slot: Slot, grace: float, *, willing: bool) -> None:
         """End what runs in a slot; a keeper that fails to (stopped, say) is killed with it."""
@@ -228,10 +280,7 @@ class Crew:
         with self._lock:
             self._is_closed = True
             self._control.close()
-            for slot in self._idle + self._warm:
-                self._discard(slot)
-            self._idle.clear()
-            self._warm.clear()
+            self._discard_waiting()
         try:
             self._zygote.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -256,6 +305,12 @@ class Crew:
         if "ready" not in answer:
             raise SandboxUnavailable(f"the zygote cannot start: {answer.get('failed')}")
         self._control.settimeout(None)
+        self._files = answer["files"]
+        self._loaded = resources.resident_bytes(self.pid)
+
+    def _close_if_done(self) -> None:
+        if self._is_retired and not self._slots:
+            self.close()
 
     def _open(self) -> Slot:
         mine, theirs = socket.socketpair()
@@ -265,6 +320,12 @@ class Crew:
             command = {"do": "open", "slot": slot.number}
             protocol.send(self._control, command, [theirs.fileno()])
         return slot
+
+    def _discard_waiting(self) -> None:
+        for slot in self._idle + self._warm:
+            self._discard(slot)
+        self._idle.clear()
+        self._warm.clear()
 
     def _discard(self, slot: Slot) -> None:
         self._slots.discard(slot)

@@ -9,17 +9,23 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
-from sandbox import child, kernel, protocol, resources
+from sandbox import child, kernel, protocol
 from sandbox.jail import Jail
 from sandbox.limits import Limits
-from sandbox.reaping import sweep
+from sandbox.outcomes import Ending
+from sandbox.reaping import reap_orphans, sweep
+from sandbox.resources import Meter
 
-_LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.05
 """How often a run's use of the machine is looked at: a fast tool can pass a limit by this much."""
+
+_REST_SECONDS = 2.0
+"""How often a warm child that waits for a job is: what it does of itself is not worth more."""
 
 
 def keep(
@@ -36,11 +42,48 @@ def keep(
         os._exit(0)
 
 
-class _Child(NamedTuple):
-    pid: int
-    end: int
-    """The descriptor that tells its end."""
-    limits: Limits
+class _Run:
+    """The child below a keeper, and when to do something about it next."""
+
+    def __init__(self, pid: int, jail: Jail, meter: Meter) -> None:
+        self.pid = pid
+        self.end = os.pidfd_open(pid)
+        """The descriptor that tells its end."""
+        self.limits = jail.limits
+        self.meter = meter
+        self.is_resting = jail.profile.is_reused
+        """It is between two jobs, or at the start of one: the server says if one lasts."""
+        self._kill_at: float | None = None
+
+    def patience(self) -> float:
+        """Seconds until it must be looked at again."""
+        wait = _REST_SECONDS if self.is_resting else LOOK_SECONDS
+        return wait if self._kill_at is None else min(wait, self._kill_at - time.monotonic())
+
+    def has_had_its_grace(self) -> bool:
+        return self._kill_at is not None and self._kill_at <= time.monotonic()
+
+    def be_watched(self, limits: Limits) -> None:
+        """For the job that it has now: it may have been started for another."""
+        self.limits = limits
+        self.is_resting = False
+        self.meter.forget_time()
+
+    def be_asked_to_end(self, grace: float) -> None:
+        self.is_resting = False
+        self._kill_at = time.monotonic() + grace
+        _signal_group(self.pid, signal.SIGTERM)
+
+    def ending(self, endings: Mapping[int, Ending], exceeded: str | None) -> Ending:
+        """The child's own, with what all that it started has used beside it."""
+        return replace(
+            endings[self.pid],
+            exceeded=exceeded,
+            cpu_seconds=self.meter.reaped_seconds(),
+            max_rss_bytes=max(
+                self.meter.peak_bytes, *(each.max_rss_bytes for each in endings.values())
+            ),
+        )
 
 
 class _Keeper:
@@ -51,7 +94,7 @@ class _Keeper:
         self._entry = entry
         self._environment = environment
         self._zygote = os.pidfd_open(zygote)
-        self._child: _Child | None = None
+        self._run: _Run | None = None
         self._waiting = select.poll()
         self._waiting.register(slot, select.POLLIN)
         self._waiting.register(self._zygote, select.POLLIN)
@@ -60,30 +103,43 @@ class _Keeper:
 
     def serve(self) -> None:
         while True:
-            look = _LOOK_SECONDS * 1000 if self._child else None
-            ready = {descriptor for descriptor, _event in self._waiting.poll(look)}
+            patience = max(0.0, self._run.patience()) * 1000 if self._run else None
+            ready = {descriptor for descriptor, _event in self._waiting.poll(patience)}
             if self._zygote in ready:
                 return
-            if self._child and self._child.end in ready:
-                self._clear_up(self._child)
-            elif self._child:
-                self._look_at(self._child)
+            if self._run:
+                self._attend_to(self._run, has_ended=self._run.end in ready)
             if self._slot.fileno() in ready and not self._obey():
                 return
+
+    def _attend_to(self, run: _Run, *, has_ended: bool) -> None:
+        if has_ended:
+            self._clear_up(run)
+            return
+        reap_orphans(spare=run.pid)
+        exceeded = run.meter.exceeded(run.limits)
+        if exceeded or run.has_had_its_grace():
+            _signal_group(run.pid, signal.SIGKILL)
+            self._clear_up(run, exceeded)
 
     def _obey(self) -> bool:
         try:
             command, channel = protocol.receive_with_descriptor(self._slot)
         except (EOFError, ConnectionError):
             return False
-        if command["do"] == "run" and channel is not None:
-            self._start(socket.socket(fileno=channel), Jail.from_json(command["jail"]))
-        elif command["do"] == "kill" and self._child:
-            self._stop(self._child, command["grace"])
+        match command["do"]:
+            case "run" if channel is not None:
+                self._start(socket.socket(fileno=channel), Jail.from_json(command["jail"]))
+            case "watch" if self._run:
+                self._run.be_watched(Limits(**command["limits"]))
+            case "rest" if self._run:
+                self._run.is_resting = True
+            case "kill" if self._run:
+                self._run.be_asked_to_end(command["grace"])
         return True
 
     def _start(self, channel: socket.socket, jail: Jail) -> None:
-        keeper = os.getpid()
+        keeper, meter = os.getpid(), Meter()
         try:
             pid = os.fork()
         except OSError as error:
@@ -95,31 +151,16 @@ class _Keeper:
                 channel, self._entry, parent=keeper, jail=jail, environment=self._environment
             )
         channel.close()
-        self._child = _Child(pid, os.pidfd_open(pid), jail.limits)
-        self._waiting.register(self._child.end, select.POLLIN)
+        self._run = _Run(pid, jail, meter)
+        self._waiting.register(self._run.end, select.POLLIN)
         self._report({"started": pid})
 
-    def _stop(self, running: _Child, grace: float) -> None:
-        _signal_group(running.pid, signal.SIGTERM)
-        end = select.poll()
-        end.register(running.end, select.POLLIN)
-        end.poll(grace * 1000)
-        _signal_group(running.pid, signal.SIGKILL)
-        self._clear_up(running)
-
-    def _look_at(self, running: _Child) -> None:
-        exceeded = resources.used_below(os.getpid()).exceeded(running.limits)
-        if exceeded:
-            _signal_group(running.pid, signal.SIGKILL)
-            self._clear_up(running, exceeded)
-
-    def _clear_up(self, running: _Child, exceeded: str | None = None) -> None:
+    def _clear_up(self, run: _Run, exceeded: str | None = None) -> None:
         """Tell the child's end, once nothing it started is left."""
-        self._waiting.unregister(running.end)
-        os.close(running.end)
-        self._child = None
-        ending = sweep()[running.pid]
-        self._report({"ended": asdict(replace(ending, exceeded=exceeded))})
+        self._waiting.unregister(run.end)
+        os.close(run.end)
+        self._run = None
+        self._report({"ended": asdict(run.ending(sweep(), exceeded))})
 
     def _report(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(ConnectionError):  # a server that went away is noticed next

@@ -1,6 +1,6 @@
 """How much a run may use: frozen, named profiles, each with its reason."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from sandbox.protocol import LARGEST_FRAME
 
@@ -26,8 +26,12 @@ class Limits:
     warm_calls: int = 1000
     """Calls after which a warm process is replaced, so that what a tool leaks stays small."""
 
+    warm_growth_bytes: int = 64 * MIB
+    """By which a warm process may have grown before it is replaced."""
+
     memory_bytes: int = 1024 * MIB
-    """Resident in all processes of the run together; more and they are killed."""
+    """Resident in all processes of the run together, beyond what was loaded before the run; more
+    and they are killed."""
 
     address_space_bytes: int = 4096 * MIB
     """Beyond what was loaded before; more is refused, which Python makes a MemoryError."""
@@ -57,6 +61,20 @@ class Limits:
 
     def as_json(self) -> dict[str, float | int | None]:
         return {name: getattr(self, name) for name in _NAMES}
+
+    def of_answers(self) -> dict[str, int]:
+        """Those that a child keeps itself, for each job: few, for they cost every warm call."""
+        return {
+            "result_bytes": self.result_bytes,
+            "error_characters": self.error_characters,
+            "warm_calls": self.warm_calls,
+            "warm_growth_bytes": self.warm_growth_bytes,
+        }
+
+    def with_memory(self, megabytes: int) -> "Limits":
+        """The same with so much memory, and room to reserve four times as much and not use it."""
+        memory = megabytes * MIB
+        return replace(self, memory_bytes=memory, address_space_bytes=4 * memory)
 
 
 _NAMES = tuple(field.name for field in fields(Limits))

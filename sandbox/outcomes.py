@@ -35,6 +35,8 @@ class Outcome:
     """Processor time of a fresh process and what it waited for; a warm one is not measured."""
     max_rss_bytes: int | None = None
     """The largest resident size of a fresh process; a warm one is not measured per call."""
+    jail: str = ""
+    """The name of the profile that was around the process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sandbox import protocol
+from sandbox import capabilities, protocol
+from sandbox.capabilities import Report
 from sandbox.child import PROGRESS_BYTES, PROGRESS_PER_SECOND
 from sandbox.crew import Crew, Slot
 from sandbox.errors import BadFrame, SandboxUnavailable, SlotGone
 from sandbox.jail import Jail
+from sandbox.keeper import LOOK_SECONDS
 from sandbox.layers import Layer
 from sandbox.limits import STANDARD, Limits
 from sandbox.outcomes import Ending, Outcome, Status
-from sandbox.profiles import FRESH, NOTHING, Grants, Profile
+from sandbox.profiles import FRESH, NOTHING, PROFILES, Grants, Profile
 
 _CHECK_SECONDS = 10.0
 _LONGEST_WAIT_SECONDS = 3600.0
@@ -61,6 +63,8 @@ class Workshop:
         self._modules = tuple(modules)
         self._path = None if path is None else tuple(path)
         self._crew: Crew | None = None
+        self._retired: list[Crew] = []
+        """Those that are replaced and still have runs under way."""
         self._lock = threading.Lock()
         _workshops.add(self)
 
@@ -93,23 +97,29 @@ class Workshop:
 
     def check(self) -> None:
         """Raise SandboxUnavailable unless a child answers, without calling the entry."""
-        outcome = self._do(_Watch(_request({}, STANDARD), Jail(FRESH), _CHECK_SECONDS))
+        outcome = self._ask(Jail(FRESH, waived=self._waived), {})
         if outcome.status is not Status.SUCCESS:
             raise SandboxUnavailable(f"a child does not answer: {outcome.error}")
+
+    def examine(self, profiles: Iterable[Profile] = tuple(PROFILES.values())) -> Report:
+        """Try what holds on this machine; nothing is raised for what does not."""
+        return capabilities.examine(self._ask, profiles)
 
     def close(self) -> None:
         """End every process; a later run starts anew."""
         with self._lock:
-            crew, self._crew = self._crew, None
-        if crew is not None:
+            crews = self._let_go()
+        for crew in crews:
             crew.close()
 
     def forget(self) -> None:
         """In a fork of the server: the parent keeps its processes, this one starts its own."""
         self._lock = threading.Lock()  # a thread that is not here may have held the old one
-        crew, self._crew = self._crew, None
-        if crew is not None:
+        for crew in self._let_go():
             crew.forget()
+
+    def _ask(self, jail: Jail, question: Mapping[str, Any]) -> Outcome:
+        return self._do(_Watch(_request(question, jail.limits), jail, _CHECK_SECONDS))
 
     def _do(self, watch: "_Watch") -> Outcome:
         crew, slot = self._ready_slot(watch.jail)
@@ -126,16 +136,15 @@ class Workshop:
     def _ready_slot(self, jail: Jail) -> tuple[Crew, Slot]:
         """A slot with a child that waits for its job; one more try, for a zygote just killed."""
         try:
-            return self._try_for_slot(jail)
+            return self._try_for_slot(self._living_crew(), jail)
         except SlotGone:
             pass
         try:
-            return self._try_for_slot(jail)
+            return self._try_for_slot(self._living_crew(), jail)
         except SlotGone as error:
             raise SandboxUnavailable(f"no process could be started: {error}") from error
 
-    def _try_for_slot(self, jail: Jail) -> tuple[Crew, Slot]:
-        crew = self._living_crew()
+    def _try_for_slot(self, crew: Crew, jail: Jail) -> tuple[Crew, Slot]:
         slot = crew.take(warm=jail.profile.is_reused)
         try:
             if not slot.has_child:
@@ -143,18 +152,39 @@ class Workshop:
         except BaseException:
             crew.drop(slot)
             crew.give_back(slot)
+            if not slot.has_keeper:
+                self._retire(crew)  # the zygote lives and does not work: it is stopped, say
             raise
         return crew, slot
 
     def _living_crew(self) -> Crew:
+        """The crew for a new run; another one if it died, has grown, or has old code."""
         with self._lock:
-            if self._crew is not None and not self._crew.is_alive():
-                self._crew.close()
+            crew = self._crew
+            if crew is not None and not crew.is_alive():
                 self._crew = None
+                crew.close()
+            elif crew is not None and crew.is_outdated():
+                self._replace(crew)
             if self._crew is None:
                 path = _search_path() if self._path is None else self._path
                 self._crew = Crew(self._entry, self._modules, path)
             return self._crew
+
+    def _retire(self, crew: Crew) -> None:
+        with self._lock:
+            if crew is self._crew:
+                self._replace(crew)
+
+    def _replace(self, crew: Crew) -> None:
+        self._crew = None
+        self._retired = [one for one in self._retired if not one.is_closed] + [crew]
+        crew.retire()
+
+    def _let_go(self) -> list[Crew]:
+        crews = self._retired + ([self._crew] if self._crew else [])
+        self._crew, self._retired = None, []
+        return crews
 
 
 class _Watch:
@@ -184,6 +214,7 @@ class _Watch:
         self._started = self._now = time.monotonic()
         self._deadline = math.inf if self._timeout is None else self._started + self._timeout
         self._next_tick = math.inf if self.on_tick is None else self._started + self.tick_seconds
+        self._watch_at = self._started + LOOK_SECONDS if self.warm else math.inf
         self._waiting = select.poll()
         self._waiting.register(slot, select.POLLIN)
         self._waiting.register(slot.channel, select.POLLIN | select.POLLOUT)
@@ -193,6 +224,7 @@ class _Watch:
             self._wait()
             if self._verdict is None:
                 self._look_at_the_clock()
+                self._have_watched()
 
     def outcome(self) -> Outcome:
         ending = self._slot.ending
@@ -202,6 +234,7 @@ class _Watch:
         died = verdict.status not in (Status.SUCCESS, Status.ERROR)
         return replace(
             verdict,
+            jail=self.jail.profile.name,
             seconds=self._now - self._started,
             signal=ending.signal if ending and died else None,
             cpu_seconds=ending.cpu_seconds if ending and not self.warm else None,
@@ -214,7 +247,9 @@ class _Watch:
         return self.is_willing or self._verdict is not None
 
     def _wait(self) -> None:
-        until = min(self._deadline, self._next_tick, self._now + _LONGEST_WAIT_SECONDS)
+        until = min(
+            self._deadline, self._next_tick, self._watch_at, self._now + _LONGEST_WAIT_SECONDS
+        )
         ready = dict(self._waiting.poll(max(0.0, until - self._now) * 1000))
         self._now = time.monotonic()
         events = ready.get(self._channel.fileno(), 0)
@@ -246,6 +281,12 @@ class _Watch:
             if not self.on_tick():
                 message = "the run was cancelled"
                 self._verdict = Outcome(Status.CANCELLED, error=message, error_type="Cancelled")
+
+    def _have_watched(self) -> None:
+        """A fresh child is watched from its start; for a warm one only what lasts is worth it."""
+        if self._now >= self._watch_at:
+            self._watch_at = math.inf
+            self._slot.have_watched(self.limits)
 
     def _hear_all(self) -> None:
         try:
@@ -285,7 +326,7 @@ def _request(body: Mapping[str, Any], limits: Limits) -> tuple[str, bytes]:
     label = secrets.token_hex(8)
     if len(protocol.encode(body.get("job"))) > limits.job_bytes:
         raise ValueError(f"the job is larger than {limits.job_bytes} bytes")
-    payload = protocol.encode({"id": label, "limits": limits.as_json(), **body})
+    payload = protocol.encode({"id": label, "limits": limits.of_answers(), **body})
     return label, protocol.frame(payload)
 
 

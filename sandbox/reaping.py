@@ -4,10 +4,12 @@ Needs `kernel.adopt_orphans`, so that no descendant can leave by a double fork o
 its own, and a blocked SIGCHLD, so that a death can be waited for instead of polled.
 """
 
+import contextlib
 import os
 import signal
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
+from sandbox import kin
 from sandbox.outcomes import Ending
 
 _SIGCHLD = [signal.SIGCHLD]
@@ -20,7 +22,7 @@ def hold_back_deaths() -> None:
 
 
 def sweep(spare: Container[int] = ()) -> dict[int, Ending]:
-    """Kill and reap each child but the spared ones, until none is left.
+    """Kill and reap each child but the spared ones, with all below it, until none is left.
 
     The list of children can miss one when another ends during the reading, so an empty list is
     believed only if no death was signalled since the round began.
@@ -30,13 +32,37 @@ def sweep(spare: Container[int] = ()) -> dict[int, Ending]:
         signal.sigtimedwait(_SIGCHLD, 0)
         if not _reap_into(endings):
             return endings
-        strangers = [pid for pid in children() if pid not in spare]
-        for pid in strangers:
-            os.kill(pid, signal.SIGKILL)
+        strangers = [pid for pid in kin.all_children() if pid not in spare]
+        _fell(strangers)
         if strangers:
             signal.sigtimedwait(_SIGCHLD, _ROUND_SECONDS)
         elif spare and signal.SIGCHLD not in signal.sigpending():
             return endings
+
+
+def reap_orphans(spare: int) -> None:
+    """Take note of adopted processes that have ended, up to the one that is waited for elsewhere.
+
+    The dead keep their ids until then, and a run that starts many daemons would use them all up.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if dead.si_pid == spare:
+                return
+            os.waitpid(dead.si_pid, 0)
+
+
+def _fell(roots: Iterable[int]) -> None:
+    """Kill whole trees from the top: what was killed can fork no more when its children are read.
+
+    One generation a round would lose against a tool that forks faster than a round takes.
+    """
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            waiting += kin.children_of(pid)
 
 
 def _reap_into(endings: dict[int, Ending]) -> bool:
@@ -51,25 +77,3 @@ def _reap_into(endings: dict[int, Ending]) -> bool:
             endings[pid] = Ending(code, usage.ru_maxrss * 1024, cpu)
     except ChildProcessError:
         return False
-
-
-def children() -> list[int]:
-    """Direct children, the dead ones included: none of these ids can be reused before we reap."""
-    own = os.getpid()
-    try:
-        with open(f"/proc/{own}/task/{own}/children") as listing:
-            return [int(pid) for pid in listing.read().split()]
-    except FileNotFoundError:  # a kernel built without CONFIG_PROC_CHILDREN
-        return [pid for pid in _all_pids() if _parent_of(pid) == own]
-
-
-def _all_pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _parent_of(pid: int) -> int | None:
-    try:
-        with open(f"/proc/{pid}/stat", errors="replace") as stat:
-            return int(stat.read().rpartition(")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return None

@@ -11,10 +11,11 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
-from sandbox import kernel, protocol
+from sandbox import kernel, protocol, root, sources
 from sandbox.child import Entry
 from sandbox.keeper import keep
 from sandbox.reaping import hold_back_deaths, sweep
@@ -39,15 +40,18 @@ def main(descriptor: int, server: int) -> NoReturn:
 
 def _prepare(control: socket.socket) -> Entry | None:
     hello = protocol.receive(control)
+    began = time.time_ns()
     try:
         entry = _load(hello)
         _refuse_threads()
+        root.look_around()
     except BaseException as error:  # a module may call sys.exit; the server wants the reason
         protocol.send(control, {"failed": f"{type(error).__name__}: {error}"[:4096]})
         return None
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page the children share
-    protocol.send(control, {"ready": os.getpid()})
+    files = sources.stamps([hello["entry"].partition(":")[0], *hello["modules"]], began)
+    protocol.send(control, {"ready": os.getpid(), "files": files})
     return entry
 
 

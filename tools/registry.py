@@ -78,8 +78,11 @@ def problems() -> list[str]:
 
 
 def find(name: str) -> ToolDefinition:
-    """The tool of this name, or UnknownTool."""
+    """The tool of this name, or UnknownTool. `rlm.exec.run` answers to `rlm_exec_run` as well."""
+    tools = loaded()
+    if name not in tools and name.startswith("rlm_"):
+        name = name.replace("_", ".")
     try:
-        return loaded()[name]
+        return tools[name]
     except KeyError:
         raise UnknownTool(f"no tool is called {name!r}") from None

@@ -114,3 +114,11 @@ def _lines(notes: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def processes() -> Processes:
     return Processes()
+
+
+@pytest.fixture(scope="session")
+def workshop_of_programs() -> Iterator[Workshop]:
+    """One that runs the programs of exec."""
+    shared = make_workshop("program_jobs:run")
+    yield shared
+    shared.close()

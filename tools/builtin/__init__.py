@@ -1,3 +1,3 @@
 """The tools that every deployment has, beside those of RAMPART_TOOL_MODULES."""
 
-MODULES = ("tools.builtin.smoke",)
+MODULES = ("tools.builtin.smoke", "tools.builtin.execution")
