@@ -12,6 +12,7 @@ from approvals.desk.page import CallPages
 from approvals.desk.people import owns_keys, sees_all, visible_to
 from approvals.desk.presets import PresetAdmin
 from approvals.desk.queue import QueuePages
+from approvals.desk.sessions import SessionAdmin
 from approvals.models import (
     Approval,
     ApprovalQuerySet,
@@ -24,6 +25,7 @@ from approvals.models import (
 from approvals.notices.admin import ChannelAdmin
 from approvals.notices.log_admin import NoticeAdmin
 from approvals.policy_admin import PolicyAdmin
+from tools.models import Session
 from tools.pages import the_person
 
 admin.site.register(Invocation, InvocationAdmin)
@@ -31,6 +33,7 @@ admin.site.register(Policy, PolicyAdmin)
 admin.site.register(Preset, PresetAdmin)
 admin.site.register(Channel, ChannelAdmin)
 admin.site.register(Notice, NoticeAdmin)
+admin.site.register(Session, SessionAdmin)
 
 
 @admin.register(Approval)

@@ -36,6 +36,12 @@ def send_again(row: Invocation) -> bool:
     return send(row)
 
 
+def send_waiting(tool_name: str) -> None:
+    """Send what has waited longest for a place of this tool, because one has become free."""
+    if row := Invocation.objects.queued().filter(tool_name=tool_name).order_by("pk").first():
+        send_again(row)
+
+
 def queue_of(tool_name: str) -> str:
     """The queue by risk, so that an operator may run each on its own machines."""
     try:

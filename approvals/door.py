@@ -5,7 +5,7 @@ row of the call is kept.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,17 +17,23 @@ from approvals.policy import Judgement, Question, Rulebook, judge
 from approvals.rulebook import rulebook
 from audit.canonical import canonical_text, exact
 from audit.redaction import Redactor
-from tools import ToolContext, rate_limits, schemas
+from tools import ToolContext, availability, rate_limits, schemas, sessions
 from tools.catalogue import Switch, switchboard
 from tools.definition import ToolDefinition
+from tools.errors import BudgetExceeded
 from tools.identity import Caller
 from tools.limits import RateLimit
+from tools.models import Session
 from tools.rate_limits import Bucket, Count
 
 MOST_FAULTS = 50
 """A caller with more wrong arguments than this learns of the rest after mending these."""
 LARGEST_ACTION = 2 * 2**20
 """Characters of the arguments as JSON, once defaults are filled in; a run's process takes more."""
+SESSION = "session_id"
+"""The parameter by which a tool says that its calls belong to a session."""
+SHORTEST_PATIENCE = 60
+"""Seconds that a caller is told to wait, at least, before it tries a used up session again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,13 @@ class Visit:
     rules: Rulebook
     redactor: Redactor
     started_at: datetime
+    session: Session | None = None
+    """What the call is charged to, once it is found to be the caller's."""
+
+    @property
+    def session_id(self) -> UUID | None:
+        """The session's id, for the records."""
+        return self.session.pk if self.session else None
 
     @property
     def policy_version(self) -> str:
@@ -137,6 +150,20 @@ def without_idempotency_key(visit: Visit) -> Refusal | None:
     return None
 
 
+def in_session(visit: Visit) -> Visit | Refusal:
+    """The visit with the session that the body or the tool's argument names; SessionNotFound.
+
+    An argument that is no text is left to validation.
+    """
+    argument = visit.call.arguments.get(SESSION) if SESSION in visit.tool.parameters else None
+    named = [each for each in (visit.call.session_id, argument) if isinstance(each, UUID | str)]
+    found = [sessions.find(visit.caller.lineage, each) for each in named]
+    if len({session.pk for session in found}) > 1:
+        what = "the body names another session than the argument"
+        return _invalid({"path": SESSION, "type": "session_mismatch", "message": what})
+    return replace(visit, session=found[0]) if found else visit
+
+
 def validated(visit: Visit) -> Action | Refusal:
     """The exact action, or what is wrong with the arguments: paths and rules, never values."""
     try:
@@ -165,6 +192,13 @@ def out_of_scope(visit: Visit) -> Refusal | None:
     if visit.caller.has_scope(visit.tool.scope):
         return None
     return Refusal("denied", "ScopeDenied", f"missing required scope: {visit.tool.scope}")
+
+
+def unjailed(visit: Visit) -> Refusal | None:
+    """Refuse what this machine can't jail as the tool needs it: nothing of it is held or queued."""
+    if reason := availability.shut_because(visit.tool):
+        return Refusal("unavailable", "SandboxUnavailable", f"nothing was run: {reason}", 60)
+    return None
 
 
 def judged(action: Action) -> Judgement:
@@ -197,6 +231,17 @@ def too_many(count: Count) -> Refusal | None:
         return None
     message = f"rate limit exceeded: {count.exceeded.limit.text}"
     return Refusal("rate_limited", "RateLimited", message, count.exceeded.whole_seconds)
+
+
+def uncount(visit: Visit, count: Count) -> None:
+    """Take the call back under its limits: its session has refused it, so it counts nowhere."""
+    rate_limits.take_back([*_buckets(visit)], count)
+
+
+def over_budget(error: BudgetExceeded) -> Refusal:
+    """Refuse the call that its session has no room for; it never will have any again."""
+    wait = max(SHORTEST_PATIENCE, error.seconds)
+    return Refusal("rate_limited", "BudgetExceeded", str(error), wait)
 
 
 def _buckets(visit: Visit) -> Iterator[Bucket]:

@@ -17,5 +17,9 @@ class StaleTransition(ApprovalsError):
     """Somebody else moved the call first."""
 
 
+class NoPlace(ApprovalsError):
+    """As many calls of the tool run as may run at once."""
+
+
 class UnreadableArguments(ApprovalsError):
     """The sealed text cannot be opened with any of the keys that are configured."""

@@ -27,6 +27,10 @@ RUN_SECONDS = Histogram(
     "rampart_call_run_seconds", "From the start of a run to its end.", ["tool"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )  # fmt: skip
+VIOLATIONS = Counter(
+    "rampart_sandbox_violations", "Processes that were killed for what their jail forbids.",
+    ["tool"],
+)  # fmt: skip
 DECISION_SECONDS = Histogram(
     "rampart_decision_seconds", "From a call's arrival to a person's decision about it.",
     ["decision"], buckets=(5, 15, 60, 300, 900, 3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400),
@@ -44,9 +48,11 @@ def moved(row: Invocation, event: EventName) -> None:
     if decision := DECISIONS.get(event):
         waited = local_now() - row.created_at
         DECISION_SECONDS.labels(decision).observe(waited.total_seconds())
-    if event is EventName.INVOCATION_HELD:
+    if event is EventName.SANDBOX_VIOLATED:
+        VIOLATIONS.labels(row.tool_name).inc()
+    elif event is EventName.INVOCATION_HELD:
         HELD.labels(row.tool_name).inc()
-    elif is_final(row.status):
+    elif is_final(row.status) and event is not EventName.INVOCATION_RECONCILED:
         _call_counter(row.tool_name, api_word(row.status)).inc()
         if row.started_at and row.finished_at:
             ran = row.finished_at - row.started_at

@@ -34,7 +34,7 @@ from audit.models import local_now
 from sandbox.errors import SandboxUnavailable
 from tools import registry
 from tools.definition import ToolDefinition
-from tools.errors import LimiterUnavailable, UnknownTool
+from tools.errors import BudgetExceeded, LimiterUnavailable, SessionNotFound, UnknownTool
 from tools.identity import Caller
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Patience:
 
 
 def submit(call: Call, caller: Caller, patience: Patience) -> Answer:
-    """One call, from the door to its answer. Raises UnknownTool, and nothing else of ours.
+    """One call, from the door to its answer. Raises UnknownTool and SessionNotFound, no others.
 
     What can't be counted, run or recorded is not done: the answer is then `unavailable`.
     """
@@ -61,6 +61,9 @@ def submit(call: Call, caller: Caller, patience: Patience) -> Answer:
     visit = door.visit_of(call, caller, tool, local_now())
     try:
         return _walk(visit, patience)
+    except SessionNotFound:
+        _tell_unknown_session(visit)
+        raise
     except LimiterUnavailable as error:
         return _refuse(visit, Refusal("unavailable", "LimiterUnavailable", str(error), 5))
     except SandboxUnavailable as error:
@@ -77,21 +80,32 @@ def _walk(visit: Visit, patience: Patience) -> Answer:
     if isinstance(earlier, Earlier):
         return _replay(visit, earlier.invocation, patience)
 
+    in_session = door.in_session(visit)
+    if isinstance(in_session, Refusal):
+        return _refuse(visit, in_session)
+    visit = in_session
     action = door.validated(visit)
     if isinstance(action, Refusal):
         return _refuse(visit, action)
     if visit.call.approval_id is not None:
         return _redeem(action, visit.call.approval_id, patience)
 
-    if refusal := door.out_of_scope(visit):
+    if refusal := door.out_of_scope(visit) or door.unjailed(visit):
         return _refuse(visit, refusal)
     judgement = door.judged(action)
     if isinstance(judgement.decision, Deny):
         deny = judgement.decision
         return _refuse(visit, Refusal("denied", deny.error_type, deny.message))
     count = door.counted(visit)
-    refusal = door.too_many(count)
-    answer = _refuse(visit, refusal) if refusal else _admitted(action, judgement, patience)
+    try:
+        refusal = door.too_many(count)
+        answer = _refuse(visit, refusal) if refusal else _admitted(action, judgement, patience)
+    except BudgetExceeded as error:
+        door.uncount(visit, count)
+        return _refuse(visit, door.over_budget(error))
+    except SessionNotFound:
+        door.uncount(visit, count)
+        raise
     answer.count = count
     return answer
 
@@ -123,7 +137,7 @@ def _refuse(visit: Visit, refusal: Refusal) -> Answer:
             error=refusal.message,
             started_at=visit.started_at,
             metadata={"caller": visit.call.metadata, "fields": list(refusal.fields)},
-            session_id=visit.call.session_id,
+            session_id=visit.session_id,
             request_id=visit.call.request_id,
             source=visit.call.source,
             key_prefix=visit.caller.prefix,
@@ -148,6 +162,22 @@ def _tell_unknown_tool(call: Call, caller: Caller) -> None:
         request_id=call.request_id,
         source=call.source,
         key_prefix=caller.prefix,
+    )
+
+
+def _tell_unknown_session(visit: Visit) -> None:
+    """A session that is not the caller's, or takes no more calls: it is charged for nothing."""
+    ledger.record(
+        EventName.INVOCATION_REFUSED,
+        actor=visit.caller.actor,
+        tool_name=visit.tool.name,
+        reason="session_not_found",
+        arguments=visit.call.arguments,
+        metadata={"caller": visit.call.metadata, "named": visit.call.session_id},
+        request_id=visit.call.request_id,
+        source=visit.call.source,
+        key_prefix=visit.caller.prefix,
+        redactor=visit.redactor,
     )
 
 
@@ -223,9 +253,10 @@ def _runs_inline(tool: ToolDefinition) -> bool:
 def _run_inline(action: Action) -> Answer:
     """Run a read-only call and write it once, when it ends; its result waits for that row.
 
-    Under an idempotency key the row comes first, so that a twin finds the key taken.
+    Under an idempotency key the row comes first, so that a twin finds the key taken; in a session
+    too, so that it is charged before it runs.
     """
-    if action.visit.call.idempotency_key is None:
+    if action.visit.call.idempotency_key is None and action.visit.session is None:
         started_at = local_now()
         ending, attempts = execution.run_inline(action)
         row = transitions.enter_finished(action, ending, attempts, started_at)

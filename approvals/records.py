@@ -3,7 +3,8 @@
 Everything that is kept in the clear goes through the call's redactor here.
 """
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,13 +17,15 @@ from approvals.door import Action
 from approvals.models import Invocation
 from approvals.notices.bell import ring
 from approvals.notices.outbox import notices_of
-from approvals.states import api_word, is_final
+from approvals.states import InvocationStatus, api_word, is_final
 from audit import ledger
 from audit.canonical import is_recorded_as, storable_text
 from audit.events import EventName
 from audit.models import new_id
 from audit.redaction import PLAIN, Redactor
 from sandbox.outcomes import Outcome
+
+log = logging.getLogger(__name__)
 
 LONGEST_ERROR_TYPE = 200
 
@@ -36,6 +39,8 @@ class Ending:
     error: str | None = None
     error_type: str | None = None
     reason: str = ""
+    told: dict[str, Any] = field(default_factory=dict)
+    """How it was run, for the ledger's metadata."""
 
     @classmethod
     def of(cls, outcome: Outcome) -> "Ending":
@@ -45,7 +50,23 @@ class Ending:
             outcome.data,
             outcome.error or None,
             storable_text(outcome.error_type)[:LONGEST_ERROR_TYPE] or None,
+            told={"jail": outcome.jail, "usage": _usage(outcome)},
         )
+
+    @property
+    def is_violation(self) -> bool:
+        """The tool's process was killed for what its jail forbids."""
+        return (self.status, self.error_type) == (InvocationStatus.KILLED, "Violation")
+
+
+def _usage(outcome: Outcome) -> dict[str, float | int]:
+    """What the run has used, as far as it was measured: of a warm process only the time."""
+    measured = {
+        "seconds": round(outcome.seconds, 6),
+        "cpu_seconds": None if outcome.cpu_seconds is None else round(outcome.cpu_seconds, 6),
+        "max_rss_bytes": outcome.max_rss_bytes,
+    }
+    return {name: value for name, value in measured.items() if value is not None}
 
 
 def new_row(action: Action, status: str, **columns: Any) -> Invocation:
@@ -64,7 +85,7 @@ def new_row(action: Action, status: str, **columns: Any) -> Invocation:
         actor=caller.actor,
         source=call.source,
         request_id=call.request_id,
-        session_id=call.session_id,
+        session_id=visit.session_id,
         metadata=visit.redactor(call.metadata),
         idempotency_key=call.idempotency_key,
         digest=digest,
@@ -136,3 +157,15 @@ def tell(
     if notices:
         transaction.on_commit(ring)
     transaction.on_commit(lambda: metrics.moved(row, event))
+
+
+def tell_violation(row: Invocation, ending: Ending, redactor: Redactor) -> None:
+    """A line of its own, and loud: what the jail forbids is no tool's ordinary failure."""
+    log.warning("a process of the tool %s was killed by its jail, call %s", row.tool_name, row.pk)
+    tell(
+        row,
+        EventName.SANDBOX_VIOLATED,
+        event_id=new_id(),
+        metadata=ending.told,
+        redactor=redactor,
+    )

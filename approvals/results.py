@@ -6,7 +6,7 @@ from typing import Any
 
 from django.urls import reverse
 
-from approvals import vault
+from approvals import order, vault
 from approvals.door import Refusal, Visit
 from approvals.errors import UnreadableArguments
 from approvals.models import Approval, Invocation
@@ -101,7 +101,7 @@ class Answer:
             "error_type": self.refusal.error_type,
             "audit_id": self.audit_id,
             "tool_version": switch.version if switch else None,
-            "session_id": _text(call.session_id),
+            "session_id": _text(self.visit.session_id),
             "request_id": call.request_id,
         }
         return body | ({"fields": list(self.refusal.fields)} if self.refusal.fields else {})
@@ -110,7 +110,7 @@ class Answer:
 def describe(row: Invocation, data: Any, *, replayed: bool = False) -> dict[str, Any]:
     """An invocation as it is read: `data` is raw for its caller, redacted for everybody else."""
     approval = row.decision_record
-    error_type, error = _error(row)
+    error_type, error = error_of(row)
     held = row.status == InvocationStatus.HELD
     own = invocation_url(row)
     return _shape(api_word(row.status), row.tool_name) | {
@@ -132,6 +132,7 @@ def describe(row: Invocation, data: Any, *, replayed: bool = False) -> dict[str,
         "arguments_modified": row.modifications is not None,
         "modifications": row.modifications,
         "progress": row.progress,
+        "queue_position": order.position(row),
         "links": {
             "self": own,
             "approval": approval_url(approval) if approval else None,
@@ -180,11 +181,13 @@ def _shape(status: str, tool_name: str) -> dict[str, Any]:
         "message": None, "attempts": 0, "replayed": False, "invocation_id": None,
         "tool_version": None, "session_id": None, "request_id": None, "expires_at": None,
         "decision": None, "arguments_modified": False, "modifications": None, "progress": None,
+        "queue_position": None,
         "links": {"self": None, "approval": None, "cancel": None},
     }  # fmt: skip
 
 
-def _error(row: Invocation) -> tuple[str | None, str | None]:
+def error_of(row: Invocation) -> tuple[str | None, str | None]:
+    """The type and the text of a call's error, where it ended without having run, too."""
     if row.error_type is not None:
         return row.error_type, row.error
     error_type, error = UNRUN_ERRORS.get(InvocationStatus(row.status), (None, None))

@@ -72,6 +72,9 @@ class Result(Shape):
     modifications: list[Modification] | None = None
     """What a reviewer has changed before it was approved, redacted."""
     progress: Any = None
+    """The last thing that the tool has told of itself, redacted."""
+    queue_position: int | None = None
+    """Its place among the calls that wait for the same workers, 1 being the next."""
     links: Links = Links()
 
 
@@ -156,3 +159,51 @@ class DecidedApproval(Shape):
     """The approval after the decision."""
 
     approval: Approval
+
+
+class SessionCall(Shape):
+    """One call that was charged to a session."""
+
+    invocation_id: UUID
+    tool_name: str
+    tool_version: int
+    status: Status
+    error_type: str | None
+    digest: str
+    """A keyed digest of exactly what was done."""
+    code_hash: str | None
+    """Of the code that ran, where the result says it."""
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    output_bytes: int | None
+    """What its result has cost the session; null until there is one."""
+    audit_id: UUID | None
+
+
+class Span(Shape):
+    """Where a result says what it comes from."""
+
+    invocation_id: UUID
+    tool_name: str
+    provenance: dict[str, Any]
+
+
+class ProvenanceGraph(Shape):
+    """What the session has spent, and what it has read and run."""
+
+    spans: list[Span]
+    session_id: UUID
+    tool_calls: int
+    output_bytes: int
+    file_access_stats: dict[str, Any]
+
+
+class SessionReport(Shape):
+    """What a session has done, redacted; its first thousand calls, the failed ones too."""
+
+    label: str
+    provenance_graph: ProvenanceGraph
+    calls: list[SessionCall]
+    export_payload: str | None
+    """The rest of the report as one canonical JSON text, if it is asked for."""

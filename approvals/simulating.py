@@ -155,6 +155,7 @@ def _at_the_door(visit: Visit) -> tuple[list[Step], Action | None]:
         ("idempotency key", door.without_idempotency_key),
         ("arguments", door.validated),
         (f"scope {visit.tool.scope}", door.out_of_scope),
+        ("jail", door.unjailed),
     )
     steps: list[Step] = []
     action = None

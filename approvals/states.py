@@ -111,6 +111,8 @@ APPROVAL_TRANSITIONS: dict[str, frozenset[str]] = {
 
 OPEN = frozenset({_I.HELD, _I.QUEUED, _I.RUNNING})
 """Not at an end; everything else is final, but for a person reconciling `unknown`."""
+UNDER_WAY = frozenset({_I.QUEUED, _I.RUNNING})
+"""Nothing but a worker is waited for."""
 FAILED = frozenset({_I.ERROR, _I.TIMEOUT, _I.KILLED, _I.UNKNOWN})
 """The tool has started and did not end well; its effect may have happened."""
 OPEN_APPROVAL = frozenset({_A.PENDING, _A.APPROVED})

@@ -4,13 +4,13 @@ Each function can run anywhere, any number of times at once: the transitions dec
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TypeVar
 
-from approvals import dispatch, transitions, waiting
+from approvals import dispatch, order, transitions, waiting
 from approvals.errors import StaleTransition
-from approvals.models import Approval, Invocation
+from approvals.models import Approval, Invocation, InvocationQuerySet
 from approvals.notices import deliver
 from approvals.rulebook import rulebook
 from tools import rate_limits, registry
@@ -50,11 +50,19 @@ def send_unsent(moment: datetime) -> int:
     A broker that is away costs a round one wait, not one for each call: the rest stays due.
     """
     sent = 0
-    for row in Invocation.objects.unsent(moment).order_by("id")[:BATCH]:
+    for row in _may_be_taken(Invocation.objects.unsent(moment).order_by("id")):
         if not dispatch.send_again(row):
             break
         sent += 1
     return sent
+
+
+def _may_be_taken(rows: InvocationQuerySet) -> Iterator[Invocation]:
+    """The rows that a worker could take; of a tool with a limit, as many as have a place."""
+    places = order.free_places(switchboard())
+    yield from rows.exclude(tool_name__in=places)[:BATCH]
+    for name, free in places.items():
+        yield from rows.filter(tool_name=name)[:free]
 
 
 def settle_lost(moment: datetime) -> int:

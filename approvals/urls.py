@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from approvals import views
+from approvals import session_views, views
 
 urlpatterns = [
     path("tools/<str:name>/invoke", views.InvokeView.as_view(), name="invoke"),
@@ -14,4 +14,7 @@ urlpatterns = [
     path("approvals/<uuid:approval_id>/approve", views.DecisionView.as_view(verb="approve")),
     path("approvals/<uuid:approval_id>/reject", views.DecisionView.as_view(verb="reject")),
     path("approvals/<uuid:approval_id>/cancel", views.ApprovalCancelView.as_view()),
+    path("sessions", session_views.SessionListView.as_view(), name="sessions"),
+    path("sessions/<uuid:session_id>", session_views.SessionView.as_view(), name="session"),
+    path("sessions/<uuid:session_id>/provenance", session_views.ProvenanceView.as_view()),
 ]

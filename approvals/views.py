@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from approvals import bodies, deciding, pipeline, reviewers
+from approvals import bodies, deciding, order, pipeline, reviewers
 from approvals.door import Call
 from approvals.limit_fields import limit_fields
 from approvals.models import Approval, Invocation
@@ -23,7 +23,7 @@ from audit import ledger
 from audit.canonical import storable_text
 from audit.events import EventName
 from tools import step_up
-from tools.errors import UnknownTool
+from tools.errors import SessionNotFound, UnknownTool
 from tools.identity import Caller
 
 SECONDS_TO_LOOK_AGAIN = 1
@@ -55,7 +55,7 @@ class InvokeView(APIView):
         call = Call(
             tool_name=name,
             arguments=body.arguments,
-            request_id=_request_id(request, body.request_id),
+            request_id=request_id_of(request, body.request_id),
             source="rest",
             approval_id=body.approval_id,
             idempotency_key=bodies.idempotency_key(request, body),
@@ -66,6 +66,8 @@ class InvokeView(APIView):
             answer = pipeline.submit(call, caller, wanted.patience)
         except UnknownTool as error:
             raise NotFound(str(error), code="unknown_tool") from None
+        except SessionNotFound as error:
+            raise NotFound(str(error), code="session_not_found") from None
         return _response(answer, wanted.applied)
 
 
@@ -80,8 +82,9 @@ class InvocationListView(GenericAPIView[Invocation]):
         return len(row.result_sealed or b"") + len(repr((row.result, row.arguments, row.metadata)))
 
     def get(self, request: Request) -> Response:
-        rows = self.paginate_queryset(self.get_queryset())
-        return self.get_paginated_response([_read(self.request, row) for row in rows or []])
+        rows = self.paginate_queryset(self.get_queryset()) or []
+        order.know_positions(rows)
+        return self.get_paginated_response([_read(self.request, row) for row in rows])
 
     def get_queryset(self) -> QuerySet[Invocation]:
         rows = own_invocations(self.request)
@@ -162,7 +165,7 @@ class DecisionView(APIView):
         said = Said(
             note=body.note,
             reason_to_agent=body.reason_to_agent,
-            request_id=_request_id(request),
+            request_id=request_id_of(request),
             source="rest",
             typed=body.confirmation,
             is_proved=step_up.is_recent(request, deciding.PROVED_WITHIN),
@@ -237,7 +240,7 @@ def _tell_refused_decider(request: Request, approval_id: UUID, code: str) -> Non
         actor=who.actor if isinstance(who, Caller) else who.get_username(),
         reason=code,
         approval_id=approval_id,
-        request_id=_request_id(request),
+        request_id=request_id_of(request),
         source="rest",
         key_prefix=who.prefix if isinstance(who, Caller) else "",
     )
@@ -284,6 +287,7 @@ def _found(row: Any) -> Any:
     return row
 
 
-def _request_id(request: Request, given: str | None = None) -> str:
+def request_id_of(request: Request, given: str | None = None) -> str:
+    """The id that the body gives, if it is well formed, else the request's own."""
     own: str = request._request.request_id  # type: ignore[attr-defined]
     return given if given and bodies.is_request_id(given) else own

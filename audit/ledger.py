@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection, models, transaction
 
 from audit.canonical import storable_text
@@ -52,7 +53,8 @@ def record(
     """Write one event, and the new rows `beside` it, all or nothing; return the event.
 
     Everything free (arguments, result, error, metadata) goes through `redactor` first. Database
-    errors pass through: who asked must then not let happen what could not be recorded.
+    errors pass through: who asked must then not let happen what could not be recorded. What the
+    deployment is to be remembered by (`AUDIT_STAMP`) is added to the metadata of every event.
     """
     now = local_now()
     line = Event(
@@ -67,7 +69,7 @@ def record(
         error=None if error is None else redactor.text(error),
         started_at=started_at or now,
         ended_at=now,
-        metadata=redactor(metadata or {}),
+        metadata=redactor(metadata or {}) | settings.AUDIT_STAMP,
         invocation_id=invocation_id,
         approval_id=approval_id,
         session_id=session_id,

@@ -1,6 +1,6 @@
 """How fast a call is, beside a bare view and beside ToolRampart, in one run on one machine.
 
-`python -m benchmarks [--rounds 5] [--seconds 3] [--only floor,read,…,authentication,queue]`
+`python -m benchmarks [--rounds 5] [--seconds 3] [--only floor,read,…,authentication,queue,sandbox]`
 
 Everything is started here: PostgreSQL, Redis, granian, worker and beat, uvicorn. The subjects are
 loaded in turn, round after round, so that a noisy minute strikes them all; the medians over the
@@ -22,7 +22,7 @@ from pathlib import Path
 import psycopg
 import requests
 
-from benchmarks import load
+from benchmarks import load, sandbox
 from rampart.initialise import initialise
 from tests import servers
 from tests.stack import Stack, until
@@ -33,7 +33,7 @@ PEERS_PYTHON = ROOT / ".venv" / "peers" / "bin" / "python"
 WEB_WORKERS, WEB_THREADS = 2, 8
 BODY = json.dumps({"arguments": {"a": 1, "b": 2}}).encode()
 PEERS_KEY = "trp_a-key-that-is-used-by-the-benchmark-alone"
-AUTHENTICATION, QUEUE = "authentication", "queue"
+AUTHENTICATION, QUEUE, SANDBOX = "authentication", "queue", "sandbox"
 """What is measured without a server."""
 
 
@@ -75,12 +75,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a comma list of subjects")
     options = parser.parse_args()
     only = set(filter(None, options.only.split(",")))
-    if not only or only - {AUTHENTICATION, QUEUE}:
+    if not only or only - {AUTHENTICATION, QUEUE, SANDBOX}:
         calls(only, options.rounds, options.seconds)
     if not only or AUTHENTICATION in only:
         inside("authentication", f"{options.rounds}, {str(PEERS_PYTHON)!r}")
     if not only or QUEUE in only:
         inside("queue")
+    if not only or SANDBOX in only:
+        sandbox.main(options.rounds, str(PEERS_PYTHON))
 
 
 def calls(only: set[str], rounds: int, seconds: float) -> None:

@@ -13,7 +13,7 @@ class RampartConfig(AppConfig):
     name = "rampart"
 
     def ready(self) -> None:
-        autodiscover_modules("checks", "signals", "clock")
+        autodiscover_modules("checks", "signals", "holders", "clock")
 
 
 class RampartAdminConfig(AdminConfig):

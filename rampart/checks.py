@@ -32,6 +32,21 @@ def messages_are_json(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register()
+def no_layer_is_waived(**kwargs: Any) -> list[CheckMessage]:
+    """rampart.W004: calls run although a layer of their jail is not to be had."""
+    waived = ", ".join(settings.RAMPART_WAIVE_ISOLATION)
+    if not waived:
+        return []
+    return [
+        Warning(
+            f"RAMPART_WAIVE_ISOLATION lets tools run without {waived}",
+            hint="every line of the ledger says so; run on a kernel that has them, and clear this",
+            id="rampart.W004",
+        )
+    ]
+
+
+@register()
 def whoever_vouches_is_named(**kwargs: Any) -> list[CheckMessage]:
     """rampart.E002, rampart.W001: callers are who a proxy says they are."""
     if settings.RAMPART_TRUSTED_HEADERS == trusted_headers.OFF:

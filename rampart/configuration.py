@@ -1,7 +1,7 @@
 """Reading settings strictly: a wrong value stops the start in one line that names its variable."""
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ import environ
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from sandbox.layers import Layer
 from tools.durations import parse_duration
 from tools.strict_json import json_object
 from tools.tokens.keysets import parse_keys
@@ -23,8 +24,18 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Configuration:
     """The environment, after `secrets.env` has filled in what it does not set."""
 
-    def __init__(self, env: environ.Env) -> None:
+    def __init__(self, env: environ.Env, inherited: Iterable[str] = ()) -> None:
         self.env = env
+        self._inherited = frozenset(inherited)
+
+    def inherited(self) -> dict[str, str]:
+        """What this process was started with, but for what it was told to forget."""
+        return {name: value for name, value in self.env.ENVIRON.items() if name in self._inherited}
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Have these variables no more, wherever they came from."""
+        for name in names:
+            self.env.ENVIRON.pop(name, None)
 
     def _given(self, name: str, default: str = "") -> str:
         """The variable as it stands: django-environ would take `$x` for the variable x."""
@@ -127,14 +138,18 @@ class Configuration:
         )
 
 
-def fill_in(env: environ.Env, file: Path) -> None:
-    """Set from the file what the environment sets neither by NAME nor by NAME_FILE."""
+def fill_in(env: environ.Env, file: Path) -> set[str]:
+    """Set from the file what the environment sets neither by NAME nor by NAME_FILE.
+
+    Returns what was set before.
+    """
     before = set(env.ENVIRON)
     if file.exists():
         env.read_env(str(file))
     for name in set(env.ENVIRON) - before:
         if f"{name}_FILE" in before:
             del env.ENVIRON[name]
+    return before
 
 
 def all_set(needed: dict[str, object], because: str) -> None:
@@ -180,6 +195,15 @@ def key_set_file(path: str) -> str:
     except ValueError as error:
         raise ValueError(f"no JSON Web Key Set that can be used: {error}") from None
     return path
+
+
+def layers(text: str) -> list[Layer]:
+    """A comma list of the jail's layers by name; ValueError names the first word that is none."""
+    names = _words(text)
+    for name in names:
+        if name not in list(Layer):
+            raise ValueError(f"{name!r} is none of {', '.join(Layer)}")
+    return [layer for layer in Layer if layer in names]
 
 
 def name_of_at_most(longest: int) -> Callable[[str], str]:

@@ -7,6 +7,7 @@ and renamed into place, and taken by removing them, so that a reader sees all of
 
 import fcntl
 import json
+import logging
 import os
 import time
 import uuid
@@ -18,6 +19,8 @@ from typing import Any
 
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
+
+log = logging.getLogger(__name__)
 
 SUFFIX = "msg"
 
@@ -39,19 +42,19 @@ class Channel(filesystem.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         for name in sorted(os.listdir(self.messages)):
             if name.partition(".")[2] == f"{queue}.{SUFFIX}":
-                text = self._take(name)
-                if text is not None:
-                    return loads(text)
+                message = _readable(self._take(name))
+                if message is not None:
+                    return message
         raise Empty
 
-    def _take(self, name: str) -> str | None:
+    def _take(self, name: str) -> bytes | None:
         """The message's text, for the one who removes it; None for all others.
 
         It is open by then: whoever dies before the reading leaves no file behind.
         """
         path = self.messages / name
         try:
-            with path.open() as file:
+            with path.open("rb") as file:
                 path.unlink()
                 return file.read()
         except FileNotFoundError:
@@ -78,6 +81,20 @@ class Transport(filesystem.Transport):
     """The transport under the name `filesystem`."""
 
     Channel = Channel
+
+
+def _readable(text: bytes | None) -> dict[str, Any] | None:
+    """The message; None for what is none, over which a worker would end."""
+    if text is None:
+        return None
+    try:
+        message = loads(text)
+        if "delivery_tag" in message["properties"] and "body" in message:
+            return dict(message)
+    except (ValueError, KeyError, TypeError):
+        pass
+    log.warning("a file that is no message was put aside")
+    return None
 
 
 def _write_aside(path: Path, text: str) -> None:

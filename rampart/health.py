@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from rampart import problems
+from tools import availability
 from tools.workshop import workshop
 
 log = logging.getLogger(__name__)
@@ -82,9 +83,9 @@ def migrations() -> bool:
 
 
 def sandbox() -> bool:
-    """A tool's process can be started."""
+    """A tool's process can be started, and each tool's jail is whole on this machine, or waived."""
     workshop().check()
-    return True
+    return not availability.shut_tools()
 
 
 CHECKS: dict[str, Callable[[], bool]] = {

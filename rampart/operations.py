@@ -22,12 +22,24 @@ from approvals.shapes import (
     InvalidCall,
     InvocationPage,
     Result,
+    SessionReport,
 )
 from approvals.states import ApprovalStatus, InvocationStatus, api_word
 from audit.shapes import EventPage, Shape
 from rampart.pagination import DEFAULT_LIMIT, LARGEST_LIMIT
 from tools.definition import NAME
-from tools.shapes import McpToolList, NewKey, OwnKey, RotationBody, Tool, ToolList
+from tools.shapes import (
+    ClosedSession,
+    McpToolList,
+    NewKey,
+    NewSession,
+    OwnKey,
+    RotationBody,
+    Session,
+    SessionBody,
+    Tool,
+    ToolList,
+)
 
 Codes = Mapping[int, tuple[str, ...]]
 Examples = Mapping[str, Any]
@@ -110,6 +122,7 @@ IN_A_BODY: Codes = {
 }
 BY_A_SESSION: Codes = {403: ("csrf_failed",), 413: ("body_too_large",)}
 NOT_THERE: Codes = {404: ("not_found",)}
+NO_SUCH_SESSION: Codes = {404: ("session_not_found", "not_found")}
 NO_SUCH_TOOL: Codes = {404: ("unknown_tool", "not_found")}
 OF_A_CALL: Codes = {
     400: ("invalid_idempotency_key", "idempotency_key_mismatch"),
@@ -185,6 +198,7 @@ SESSION = _query("session", OpenApiTypes.UUID, "Of this session.")
 TOOL = _path("name", {"type": "string", "pattern": f"^{NAME.pattern}$"})
 INVOCATION = _path("invocation_id", OpenApiTypes.UUID)
 APPROVAL = _path("approval_id", OpenApiTypes.UUID)
+ONE_SESSION = _path("session_id", OpenApiTypes.UUID)
 IDEMPOTENCY_KEY = {
     "type": "string",
     "maxLength": LONGEST_KEY,
@@ -270,7 +284,9 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "POST /tools/{name}/invoke": Operation(
         "invoke", "calls", "Call a tool", dict(_call_answers()),
-        _problems(AT_THE_GATE, NO_SUCH_TOOL, IN_A_BODY, OF_A_CALL, BY_A_SESSION),
+        _problems(
+            AT_THE_GATE, NO_SUCH_TOOL, NO_SUCH_SESSION, IN_A_BODY, OF_A_CALL, BY_A_SESSION
+        ),
         "Refuses, runs or holds the call. A refusal or a failure of the call is a result as well, "
         "`application/json`; what is `application/problem+json` never was a call.",
         body=InvokeBody, requests=examples.REQUESTS,
@@ -325,6 +341,44 @@ OPERATIONS: dict[str, Operation] = {
         _problems(AT_THE_GATE, NOT_THERE, OF_A_CANCEL, BY_A_SESSION),
         "By the caller, or by its key's owner.",
         parameters=(APPROVAL,),
+    ),
+    "POST /sessions": Operation(
+        "openSession", "sessions", "Open a session with budgets", {201: Answer(NewSession)},
+        _problems(
+            AT_THE_GATE, IN_A_BODY, BY_A_SESSION,
+            {
+                403: ("key_required",), 422: ("invalid_session_config",),
+                429: ("too_many_sessions",),
+            },
+        ),
+        "Calls that name it are charged to it. Some keys have other ceilings than are said here.",
+        body=SessionBody,
+        parameters=(_given("Location", "The session.", [201], TEXT, always=True),),
+    ),
+    "GET /sessions/{session_id}": Operation(
+        "readSession", "sessions", "A session, and what is left of it", _ok(Session),
+        _problems(AT_THE_GATE, NO_SUCH_SESSION), parameters=(ONE_SESSION,),
+    ),
+    "DELETE /sessions/{session_id}": Operation(
+        "closeSession", "sessions", "Close a session", _ok(ClosedSession),
+        _problems(
+            AT_THE_GATE, NO_SUCH_SESSION, BY_A_SESSION, {403: ("permission_denied",)},
+        ),
+        "By the caller, by its key's owner, or by permission. Its calls that wait are cancelled, "
+        "those that run are asked to stop; closing again changes nothing.",
+        parameters=(ONE_SESSION,),
+    ),
+    "GET /sessions/{session_id}/provenance": Operation(
+        "reportSession", "sessions", "What a session has done", _ok(SessionReport),
+        _problems(AT_THE_GATE, NO_SUCH_SESSION, {400: ("invalid_request",)}),
+        "After it is closed, too.",
+        parameters=(
+            ONE_SESSION,
+            _query(
+                "export_json", {"type": "boolean", "default": False},
+                "The report as one JSON text beside it.",
+            ),
+        ),
     ),
     "GET /key": Operation(
         "readOwnKey", "keys", "What the presented key is", _ok(OwnKey),

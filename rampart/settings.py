@@ -14,6 +14,7 @@ from rampart.configuration import (
     fernet_keys,
     fill_in,
     key_set_file,
+    layers,
     name_of_at_most,
 )
 from tools.tokens.keysets import PUBLISHED, chosen_algorithms, secret_fault
@@ -22,8 +23,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 _env = environ.Env()
 RAMPART_VAR = Path(_env.str("RAMPART_VAR", default="var")).absolute()
-fill_in(_env, RAMPART_VAR / "secrets.env")
-_config = Configuration(_env)
+_config = Configuration(_env, fill_in(_env, RAMPART_VAR / "secrets.env"))
 
 # Where it serves.
 
@@ -56,10 +56,14 @@ try:
 except ValueError as error:
     raise ImproperlyConfigured(f"RAMPART_ARGUMENT_KEYS: {error}") from None
 RAMPART_API_KEY = _config.secret("RAMPART_API_KEY", "")
+RAMPART_ENVIRONMENT = _config  # For tools' secrets: they are read when a tool runs, or forgotten.
 
 # Rules.
 
 RAMPART_TOOL_MODULES = _config.words("RAMPART_TOOL_MODULES")
+RAMPART_WAIVE_ISOLATION = _config.read("RAMPART_WAIVE_ISOLATION", "", layers)
+RAMPART_TOOL_MEMORY_MB = _config.whole_number("RAMPART_TOOL_MEMORY_MB", 1024, 64, 1_000_000)
+AUDIT_STAMP = {"waived": list(map(str, RAMPART_WAIVE_ISOLATION))} if RAMPART_WAIVE_ISOLATION else {}
 RAMPART_UNRULED_WRITES = _config.choice(
     "RAMPART_UNRULED_WRITES", "allow", ("allow", "hold", "deny")
 )

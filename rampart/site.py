@@ -15,6 +15,7 @@ from django.utils.http import urlencode
 
 from approvals.desk.insights import insights_page
 from approvals.desk.overview import ways_in
+from approvals.desk.running import running_page, running_pulse
 from approvals.desk.wishes import wishes_of, wishes_page
 from audit.events import EventName
 from audit.told import tell_edit
@@ -22,6 +23,7 @@ from rampart import oidc, passwords
 from rampart.oidc.views import end_session_link
 from rampart.people import NOBODY, tell_anyway, way_back
 from rampart.proving import prove
+from tools import availability
 from tools.models import EmergencyStop
 from tools.pages import the_person
 
@@ -49,9 +51,15 @@ class RampartAdminSite(admin.AdminSite):
     logout_template = "admin/logged_out.html"
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
-        own = {"prove": self.prove, "insights": self.insights, "wishes": self.wishes}
+        own = {
+            "prove": self.prove,
+            "insights": self.insights,
+            "running": self.running,
+            "wishes": self.wishes,
+        }
         pages = [path(f"{name}/", self.admin_view(page), name=name) for name, page in own.items()]
-        return [*pages, *super().get_urls()]
+        beat = path("running/pulse/", self.admin_view(running_pulse), name="running_pulse")
+        return [*pages, beat, *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         context = super().each_context(request)
@@ -62,12 +70,18 @@ class RampartAdminSite(admin.AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Django's overview, with the ways that people take every day above it."""
-        ways = ways_in(the_person(request), self.get_app_list(request))
-        return super().index(request, {"ways": ways, **(extra_context or {})})
+        person = the_person(request)
+        ways = ways_in(person, self.get_app_list(request))
+        jails = availability.strength() if person.has_perm("tools.view_tool") else ""
+        return super().index(request, {"ways": ways, "jails": jails, **(extra_context or {})})
 
     def insights(self, request: HttpRequest) -> HttpResponse:
         """`/admin/insights/`: what became of held calls, and how long it took."""
         return insights_page(request, self.each_context(request))
+
+    def running(self, request: HttpRequest) -> HttpResponse:
+        """`/admin/running/`: what runs at this moment, and what waits for a worker."""
+        return running_page(request, self.each_context(request))
 
     def wishes(self, request: HttpRequest) -> HttpResponse:
         """`/admin/wishes/`: how who is signed in wants the desk to be."""

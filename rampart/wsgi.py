@@ -10,6 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rampart.settings")
 
 application = with_known_length(get_wsgi_application())
 
-from rampart.startup import refuse_errors  # noqa: E402 - the applications must be loaded first
+from rampart import holders, startup  # noqa: E402 - the applications must be loaded first
 
-refuse_errors()
+holders.hold_none()
+startup.refuse_errors()

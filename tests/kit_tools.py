@@ -1,6 +1,7 @@
 """Tools for the tests: each leaves a trace in a file, so that an effect can be counted."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from tools import (
     timeout,
     tool,
 )
+
+DOCS = str(Path(__file__).resolve().parent.parent / "docs")
 
 
 def _leave(path: str, text: str) -> int:
@@ -85,6 +88,14 @@ def where_am_i() -> dict[str, Any]:
 @timeout(10)
 def leave_trace(path: str, text: str = "ran") -> int:
     """A writing tool without rules."""
+    return _leave(path, text)
+
+
+@tool
+@scope("kit.write")
+@timeout(10)
+def leave_another(path: str, text: str = "another") -> int:
+    """As above, of another name."""
     return _leave(path, text)
 
 
@@ -199,6 +210,17 @@ def fails_twice(path: str) -> int:
 
 @tool
 @scope("kit.write")
+@side_effects(idempotent=True)
+@max_retries(1)
+@timeout(10)
+def fails_on_its_way(path: str) -> None:
+    """Fails each time, in a worker; trying it again does no harm."""
+    _leave(path, "try")
+    raise ConnectionError("not yet")
+
+
+@tool
+@scope("kit.write")
 @max_retries(2)
 @timeout(10)
 def writes_and_fails(path: str) -> int:
@@ -245,6 +267,19 @@ def waits_for(path: str, go: str) -> str:
 @tool
 @scope("kit.write")
 @isolated_process
+@redact(["card_number"])
+@timeout(60)
+def tells_too_much(card_number: str, go: str) -> str:
+    """Says what it should not, and ends when a file appears."""
+    progress({"paying with": card_number, "done": 1})
+    while not Path(go).exists():
+        time.sleep(0.02)
+    return "paid"
+
+
+@tool
+@scope("kit.write")
+@isolated_process
 @side_effects(idempotent=True)
 @timeout(60)
 def may_repeat(path: str, go: str) -> str:
@@ -253,6 +288,16 @@ def may_repeat(path: str, go: str) -> str:
     while not Path(go).exists():
         time.sleep(0.02)
     return "done"
+
+
+@tool
+@scope("kit.read")
+@isolated_process(read=[DOCS])
+@side_effects(read_only=True)
+@timeout(30)
+def reads_what_is_granted(path: str) -> str:
+    """Reads a file, and may read the documentation only."""
+    return Path(path).read_text()
 
 
 @tool
@@ -281,3 +326,34 @@ def small_sums(context: Any, arguments: dict[str, Any]) -> str | None:
 def judged_pay(path: str, amount: float, card_number: str = "", to: Any = None) -> int:
     """A payment with a policy that names the card."""
     return _leave(path, f"paid {amount} to {to}")
+
+
+@tool
+@scope("kit.read")
+@side_effects(read_only=True, idempotent=True)
+def of_session(session_id: str | None = None, value: Any = None) -> Any:
+    """Says by its parameter which session its calls belong to."""
+    return value
+
+
+@tool
+@scope("kit.read")
+@side_effects(read_only=True)
+def reads_what_is_forbidden() -> None:
+    """Dies as of a system call that its jail forbids."""
+    os.kill(os.getpid(), signal.SIGSYS)
+
+
+@tool
+@scope("kit.write")
+def does_what_is_forbidden() -> None:
+    """The same, and it writes."""
+    os.kill(os.getpid(), signal.SIGSYS)
+
+
+@tool
+@scope("kit.read")
+@side_effects(read_only=True)
+def fails_by_that_name() -> None:
+    """Raises an error of its own that bears the name of another's death."""
+    raise type("Violation", (Exception,), {})

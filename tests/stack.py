@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,10 @@ SECONDS_TO_START = 40
 Answer = requests.Response
 
 
+_empty_databases: list[bytes] = []
+"""The migrated SQLite database of this process's first deployment, with nothing in it."""
+
+
 class Stack:
     """A running Rampart; every process can be killed and started by name."""
 
@@ -57,8 +62,20 @@ class Stack:
     def prepare(self) -> None:
         """What `make run` does before it starts the processes."""
         initialise(self.folder)
-        self.manage("migrate", "--verbosity", "0")
+        self._make_tables()
         self.manage("sync_tools")
+
+    def _make_tables(self) -> None:
+        """Migrate; the second deployment on SQLite gets a copy of what the first one made."""
+        on_files = "DATABASE_URL" not in self.environment
+        file = self.folder / "rampart.sqlite3"
+        if on_files and _empty_databases:
+            file.write_bytes(_empty_databases[0])
+            return
+        self.manage("migrate", "--verbosity", "0")
+        if on_files:
+            with contextlib.closing(sqlite3.connect(file)) as made:
+                _empty_databases.append(made.serialize())
 
     def start(self, *names: str) -> None:
         """Start the named processes, or all; wait until the web answers."""
@@ -134,18 +151,7 @@ class Stack:
 
     def signed_in(self, username: str, password: str) -> requests.Session:
         """A browser's session after the admin's login form."""
-        session = requests.Session()
-        session.get(f"{self.base_url}/admin/login/")
-        form = {
-            "username": username, "password": password, "next": "/admin/",
-            "csrfmiddlewaretoken": session.cookies["csrftoken"],
-        }  # fmt: skip
-        answer = session.post(f"{self.base_url}/admin/login/", form)
-        assert "sessionid" in session.cookies, answer.text[:500]
-        session.headers.update(
-            {"X-CSRFToken": session.cookies["csrftoken"], "Referer": self.base_url}
-        )
-        return session
+        return signed_in(self.base_url, username, password)
 
     def post(self, path: str, body: Any, key: str, **headers: str) -> Answer:
         """POST JSON to the API."""
@@ -171,6 +177,20 @@ class Stack:
             return requests.get(f"{self.base_url}/api/v1/health", timeout=2).ok
         except (requests.ConnectionError, requests.Timeout):
             return False
+
+
+def signed_in(base_url: str, username: str, password: str) -> requests.Session:
+    """A browser's session after the admin's login form, and before the page it leads to."""
+    session = requests.Session()
+    session.get(f"{base_url}/admin/login/")
+    form = {
+        "username": username, "password": password, "next": "/admin/",
+        "csrfmiddlewaretoken": session.cookies["csrftoken"],
+    }  # fmt: skip
+    answer = session.post(f"{base_url}/admin/login/", form, allow_redirects=False)
+    assert "sessionid" in session.cookies, answer.text[:500]
+    session.headers.update({"X-CSRFToken": session.cookies["csrftoken"], "Referer": base_url})
+    return session
 
 
 def until(

@@ -12,6 +12,7 @@ from audit.events import EventName
 from audit.windows import Window, as_sheet, when
 from tools import catalogue
 from tools.key_admin import ApiKeyAdmin
+from tools.limit_pages import LimitPages
 from tools.models import ApiKey, EmergencyStop, Tool, ToolVersion
 from tools.pages import badge, name_of, tally
 
@@ -44,20 +45,19 @@ class VersionInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(Tool)
-class ToolAdmin(Window):
-    """What the code defines; only the switch is the operator's."""
+class ToolAdmin(LimitPages):
+    """What the code defines; only the switch and the limits are the operator's."""
 
-    list_display = ["name", "switch", "version", "effects", "description"]
+    list_display = ["name", "switch", "version", "effects", "limits", "description"]
     list_filter = ["enabled", "present"]
     search_fields = ["name"]
     sortable_by = ()
     list_select_related = ["current"]
     actions = ["switch_on", "switch_off"]
-    readonly_fields = ["name", "switch", "version", "effects", "description", "definition"]
+    readonly_fields = [
+        "name", "switch", "version", "effects", "limits", "description", "definition",
+    ]  # fmt: skip
     inlines = [VersionInline]
-
-    def has_switch_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("tools.change_tool")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_switch_permission(request) or super().has_view_permission(request, obj)
@@ -76,6 +76,13 @@ class ToolAdmin(Window):
     def effects(self, tool: Tool) -> str:
         declared = tool.current.definition.get("side_effects", {}) if tool.current else {}
         return ", ".join(name.replace("_", " ") for name, is_so in declared.items() if is_so) or "–"
+
+    @admin.display(description="limits")
+    def limits(self, tool: Tool) -> str:
+        told = [f"{tool.max_running} at once"] if tool.max_running else []
+        if tool.priority:
+            told.append(f"priority {tool.priority}")
+        return ", ".join(told) or "–"
 
     @admin.display(description="description")
     def description(self, tool: Tool) -> str:

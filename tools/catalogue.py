@@ -27,6 +27,8 @@ class Switch:
     version_id: int
     version: int
     schema_hash: str
+    max_running: int | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,21 @@ class Switchboard:
         if switch is None or switch.schema_hash != definition.schema_hash:
             return "the tool's definition is not the one on record: run sync_tools"
         return None if switch.enabled else "the tool is switched off"
+
+    def most_running(self, name: str) -> int | None:
+        """How many calls of this tool may run at once; None: any number."""
+        switch = self.switches.get(name)
+        return switch.max_running if switch else None
+
+    def priority(self, name: str) -> int:
+        """How early calls of this tool are taken; higher is earlier."""
+        switch = self.switches.get(name)
+        return switch.priority if switch else 0
+
+    @property
+    def limited(self) -> list[str]:
+        """The tools of which only so many calls may run at once."""
+        return [name for name, switch in self.switches.items() if switch.max_running is not None]
 
 
 @dataclass(slots=True)
@@ -71,11 +88,12 @@ def forget() -> None:
 
 def _read() -> Switchboard:
     rows = Tool.objects.filter(present=True, current__isnull=False).values_list(
-        "name", "enabled", "current_id", "current__number", "current__schema_hash"
-    )
+        "name", "enabled", "current_id", "current__number", "current__schema_hash",
+        "max_running", "priority",
+    )  # fmt: skip
     switches = {
-        name: Switch(enabled, version_id, number, schema_hash)
-        for name, enabled, version_id, number, schema_hash in rows
+        name: Switch(enabled, version_id, number, schema_hash, most, priority)
+        for name, enabled, version_id, number, schema_hash, most, priority in rows
         if version_id is not None
     }
     return Switchboard(switches, EmergencyStop.objects.exists())
@@ -127,6 +145,25 @@ def set_enabled(tool: Tool, enabled: bool, *, by: str) -> bool:
             ledger.record(event, actor=by, tool_name=tool.name)
         transaction.on_commit(forget)
     return bool(changed)
+
+
+def set_limits(tool: Tool, *, max_running: int | None, priority: int, by: str) -> bool:
+    """Say how many calls run at once, and how early they are taken; False if it was so already."""
+    with transaction.atomic():
+        row = Tool.objects.select_for_update(no_key=True).get(pk=tool.pk)
+        before = {"max_running": row.max_running, "priority": row.priority}
+        after = {"max_running": max_running, "priority": priority}
+        if before == after:
+            return False
+        Tool.objects.filter(pk=row.pk).update(**after)
+        ledger.record(
+            EventName.TOOL_LIMITED,
+            actor=by,
+            tool_name=row.name,
+            metadata={"before": before, "after": after},
+        )
+        transaction.on_commit(forget)
+    return True
 
 
 def _matches(row: Tool, definition: ToolDefinition) -> bool:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from sandbox.root import is_below
 from tools import registry
 from tools.definition import ToolDefinition
 
@@ -23,7 +24,7 @@ def tools_are_well_defined(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def tools_say_what_they_mean(**kwargs: Any) -> list[CheckMessage]:
-    """tools.W001 to W003: definitions that work but promise more than they keep."""
+    """tools.W001 and W002: definitions that work but promise more than they keep."""
     return [warning for tool in registry.loaded().values() for warning in _doubts(tool)]
 
 
@@ -45,16 +46,27 @@ def _doubts(tool: ToolDefinition) -> list[CheckMessage]:
                 id="tools.W002",
             )
         )
-    if tool.grants is not None or tool.secrets:
-        found.append(
-            Warning(
-                f"{tool.name} names grants or secrets, which are recorded but not yet enforced",
-                hint="the tool runs in a process of its own with the worker's files and network,"
-                " and no secret is handed to it",
-                id="tools.W003",
-            )
-        )
     return found
+
+
+@register()
+def grants_leave_us_alone(**kwargs: Any) -> list[CheckMessage]:
+    """tools.E002: a tool is granted a path from which Rampart's own data can be reached."""
+    own = {str(settings.RAMPART_VAR), str(settings.RAMPART_VAR.resolve())}
+    return [
+        Error(
+            f"{tool.name} is granted {path}, which is in or around {settings.RAMPART_VAR}",
+            hint="that folder holds the platform's secrets and data: grant another",
+            id="tools.E002",
+        )
+        for tool in registry.loaded().values()
+        for path in _granted(tool)
+        if is_below(path, own) or any(is_below(each, [path]) for each in own)
+    ]
+
+
+def _granted(tool: ToolDefinition) -> tuple[str, ...]:
+    return () if tool.grants is None else (*tool.grants.read, *tool.grants.write)
 
 
 @register()

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, Protocol, TypeVar, overload
 
+from sandbox.profiles import Grants
+from sandbox.root import fault_of_grant
 from tools.drafts import (
     Draft,
-    Grants,
     PolicyCheck,
     SideEffectMetadata,
     draft_of,
@@ -21,6 +22,7 @@ from tools.drafts import (
 )
 from tools.errors import ToolRegistrationError
 from tools.limits import RateLimit
+from tools.secret_names import fault_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -241,9 +243,12 @@ def require_idempotency_key(
 
 
 def secrets(*names: str) -> Decorator:
-    """Name the secrets that the tool needs to do its work."""
+    """Name the secrets that the tool finds in its environment while it runs, and nobody else."""
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ToolRegistrationError("@secrets takes the names of secrets")
+    for name in names:
+        if fault := fault_of(name):
+            raise ToolRegistrationError(f"@secrets: {name!r} {fault}")
 
     def note(draft: Draft) -> None:
         draft.secrets += names
@@ -268,6 +273,9 @@ def _noting(note: Callable[[Draft], object]) -> Decorator:
 
 def _paths(paths: Iterable[str] | None) -> tuple[str, ...]:
     given = tuple(paths or ())
-    if isinstance(paths, str) or not all(isinstance(p, str) and p.startswith("/") for p in given):
+    if isinstance(paths, str) or not all(isinstance(path, str) for path in given):
         raise ToolRegistrationError("@isolated_process takes lists of absolute paths")
+    for path in given:
+        if fault := fault_of_grant(path):
+            raise ToolRegistrationError(f"@isolated_process: {path!r} {fault}")
     return given

@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
 from tools import registry
+from tools.budgets import LARGEST, USUAL
 from tools.durations import parse_duration
 from tools.key_cabinet import DEFAULT_LIFETIME, DEFAULT_OVERLAP, LONGEST_REASON
 
@@ -36,6 +37,13 @@ class LifetimeField(forms.CharField):
             raise ValidationError(str(error), code="invalid") from None
 
 
+class CeilingField(forms.IntegerField):
+    """What a session of the key may spend at most."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(required=False, label=label, min_value=1, max_value=LARGEST)
+
+
 class KeyForm(forms.Form):
     """A key's making; what a key may be is judged by the key cabinet."""
 
@@ -55,6 +63,11 @@ class KeyForm(forms.Form):
         required=False, label="Rate", help_text="A limit on all its calls, such as 600/minute."
     )
     lifetime = LifetimeField(required=False)
+    max_tool_calls = CeilingField(label="Calls in a session")
+    timeout_ms = CeilingField(label="Milliseconds of a session")
+    max_output_bytes = CeilingField(label="Bytes of results in a session")
+    max_depth = CeilingField(label="Depth of a session")
+    max_iterations = CeilingField(label="Iterations of a session")
     seen = forms.IntegerField(required=False, widget=forms.HiddenInput)
     """The newest key there was when the form was opened: sent twice, it makes one key."""
 
@@ -66,10 +79,17 @@ class KeyForm(forms.Form):
         self.fields[
             "lifetime"
         ].help_text = f"Such as 90d or 12h, at most {written(longest)}; empty: {usual}."
+        for name, number in USUAL.describe().items():
+            self.fields[name].help_text = f"At most; empty: {number}."
         self.fields["scopes"].help_text = (
             f"{_known_scopes()}orders.* is orders and all below it; {EVERYTHING} is everything, "
             "and whoever finds such a key may call every tool."
         )
+
+    def clean(self) -> dict[str, Any]:
+        """The ceilings together, by the budgets' names."""
+        given = dict(super().clean() or {})
+        return given | {"ceilings": {name: given.pop(name, None) for name in USUAL.describe()}}
 
 
 class RotationForm(forms.Form):

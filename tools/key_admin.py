@@ -29,7 +29,7 @@ from django.utils.safestring import SafeString
 
 from audit.models import local_now
 from audit.plain_text import marked
-from audit.windows import Window, exactly, when
+from audit.windows import Window, as_sheet, exactly, when
 from tools import key_cabinet
 from tools.errors import KeyRefused
 from tools.forms import EVERYTHING, KeyForm, RevocationForm, RotationForm
@@ -128,6 +128,7 @@ class ApiKeyAdmin(Window):
     readonly_fields = [
         "prefix", "state", "used_exactly", "expires_exactly", "revoked", "caller", "who",
         "owned_by", "maker", "created", "kind", "scope_words", "shown_tools", "shown_cidrs", "rate",
+        "budgets",
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
@@ -199,6 +200,10 @@ class ApiKeyAdmin(Window):
     @admin.display(description="rate")
     def rate(self, key: ApiKey) -> str:
         return key.rate_tier or "as each tool allows"
+
+    @admin.display(description="budgets of a session, at most")
+    def budgets(self, key: ApiKey) -> str:
+        return as_sheet(key.highest.describe())
 
     @admin.display(description="state")
     def state(self, key: ApiKey) -> str:

@@ -1,8 +1,9 @@
 """The key cabinet: keys are handed out and taken back here, and each time the ledger is told."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +15,7 @@ from audit import ledger
 from audit.events import EventName
 from audit.models import local_now
 from tools import identity, keys
+from tools.budgets import ceilings_of
 from tools.errors import KeyRefused
 from tools.limits import RateLimit
 from tools.models import ApiKey
@@ -32,13 +34,14 @@ def create_key(
     tools: Sequence[str] = (),
     cidrs: Sequence[str] = (),
     rate_tier: str = "",
+    ceilings: Mapping[str, int | None] = MappingProxyType({}),
     lifetime: timedelta | None = None,
     by: str | User,
 ) -> tuple[ApiKey, str]:
     """Make a key; returns its row and its text, which is shown once and kept nowhere.
 
     Without a lifetime it is 90 days, or the longest allowed if that is shorter. Raises KeyRefused
-    where an actor, scope, network, limit or lifetime can't be.
+    where an actor, scope, network, limit, ceiling or lifetime can't be.
     """
     now = local_now()
     new = keys.new_key()
@@ -53,6 +56,7 @@ def create_key(
         tools=list(tools),
         cidrs=[_network(cidr) for cidr in cidrs],
         rate_tier=_tier(rate_tier),
+        ceilings=_ceilings(ceilings),
         created_at=now,
         expires_at=now + allowed_lifetime(lifetime),
     )
@@ -101,6 +105,7 @@ def rotate_key(
         tools=old.tools,
         cidrs=old.cidrs,
         rate_tier=old.rate_tier,
+        ceilings=old.ceilings,
         created_at=now,
         expires_at=now + allowed_lifetime(lifetime),
     )
@@ -236,6 +241,7 @@ def _tell_created(row: ApiKey, by: str | User) -> None:
             "tools": row.tools,
             "cidrs": row.cidrs,
             "rate_tier": row.rate_tier,
+            "ceilings": row.ceilings,
             "expires_at": row.expires_at,
             **replaces,
         },
@@ -274,6 +280,13 @@ def _tier(tier: str) -> str:
         return tier and RateLimit.parse(f"{tier}/key").text.removesuffix("/key")
     except ValueError as error:
         raise KeyRefused(f"rate_tier: {error}") from None
+
+
+def _ceilings(given: Mapping[str, int | None]) -> dict[str, int]:
+    try:
+        return ceilings_of(given)
+    except ValueError as error:
+        raise KeyRefused(f"ceilings: {error}") from None
 
 
 def allowed_lifetime(lifetime: timedelta | None) -> timedelta:

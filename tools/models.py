@@ -1,16 +1,19 @@
 """What the database knows of tools and keys. Code is never named here, only tools by name."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.functional import cached_property
 
-from audit.models import local_now
+from audit.models import local_now, new_id
+from tools.budgets import Budgets
 
 UNNAMED_ISSUER = "urn:rampart:unnamed-issuer"
 """Who gave out a token that does not say, where no issuer is configured."""
@@ -27,9 +30,24 @@ class Tool(models.Model):
     current = models.ForeignKey(
         "ToolVersion", null=True, on_delete=models.PROTECT, related_name="+", editable=False
     )
+    max_running = models.PositiveIntegerField(
+        "running at most",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="So many calls run at once, others wait; empty: as many as there are workers.",
+    )
+    priority = models.SmallIntegerField(
+        default=0, help_text="Calls of higher priority are taken first; the usual one is 0."
+    )
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(max_running=None) | Q(max_running__gte=1), name="a_tool_may_run"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -114,6 +132,9 @@ class ApiKey(models.Model):
     rate_tier = models.CharField(
         max_length=40, blank=True, help_text="A limit on all its calls, such as 600/minute."
     )
+    ceilings = models.JSONField(
+        default=dict, blank=True, help_text="The budgets of its sessions, where they are unusual."
+    )
     created_at = models.DateTimeField(default=local_now, editable=False)
     expires_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -190,6 +211,11 @@ class ApiKey(models.Model):
         know_people([self])
         return self.people_behind
 
+    @property
+    def highest(self) -> Budgets:
+        """What its sessions may spend at most."""
+        return Budgets(**self.ceilings)
+
     def describe(self) -> dict[str, Any]:
         """What the commands print of a key; never the secret."""
         return {
@@ -200,6 +226,7 @@ class ApiKey(models.Model):
             "tools": self.tools,
             "cidrs": self.cidrs,
             "rate_tier": self.rate_tier,
+            "ceilings": self.highest.describe(),
             "created_at": self.created_at,
             "expires_at": self.expires_at,
             "revoked_at": self.revoked_at,
@@ -260,3 +287,86 @@ class RateWindow(models.Model):
     bucket = models.CharField(max_length=300, primary_key=True)
     hits = models.JSONField(default=list)
     expires_at = models.DateTimeField(db_index=True)
+
+
+CLOCK = {"asked_at": Now()}
+
+
+class SessionState(models.TextChoices):
+    """Whether a session takes calls."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    TIMED_OUT = "timed_out", "timed out"
+
+
+class SessionQuerySet(models.QuerySet["Session"]):
+    """Sessions, by whether they take calls; times are compared by the database's clock."""
+
+    def of_lineage(self, lineage: UUID) -> "SessionQuerySet":
+        return self.filter(lineage=lineage)
+
+    def open(self) -> "SessionQuerySet":
+        """Neither closed nor out of time."""
+        return self.filter(closed_at__isnull=True, ends_at__gt=Now())
+
+    def in_state(self, state: SessionState) -> "SessionQuerySet":
+        """Those that stand so."""
+        if state is SessionState.OPEN:
+            return self.open()
+        if state is SessionState.CLOSED:
+            return self.filter(closed_at__isnull=False)
+        return self.filter(closed_at__isnull=True, ends_at__lte=Now())
+
+    def with_clock(self) -> "SessionQuerySet":
+        """Each with the database's time of asking, as `asked_at`."""
+        return self.annotate(**CLOCK)
+
+
+class Session(models.Model):
+    """One piece of a caller's work: its budgets, fixed, and what is used of them.
+
+    It belongs to the caller's lineage, so a rotated key goes on with it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    lineage = models.UUIDField()
+    actor = models.CharField(max_length=200)
+    key_prefix = models.CharField(max_length=32)
+    config = models.JSONField()
+    """The budgets by name; read them by `budgets`."""
+    tool_calls = models.PositiveBigIntegerField(default=0)
+    output_bytes = models.PositiveBigIntegerField(default=0)
+    created_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+
+    asked_at: datetime
+    """When the row was asked for, if it was `with_clock`."""
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        permissions = [("close_session", "Can close sessions")]
+        indexes = [models.Index(fields=["lineage", "ends_at"], name="session_by_caller")]
+
+    def __str__(self) -> str:
+        return f"{self.id} of {self.actor}"
+
+    @property
+    def budgets(self) -> Budgets:
+        """What it may spend."""
+        return Budgets(**self.config)
+
+    @property
+    def state(self) -> SessionState:
+        """Where it stands; asked for `with_clock`."""
+        if self.closed_at is not None:
+            return SessionState.CLOSED
+        return SessionState.TIMED_OUT if self.ends_at <= self.asked_at else SessionState.OPEN
+
+    @property
+    def elapsed(self) -> timedelta:
+        """How much of its time has gone; asked for `with_clock`."""
+        return min(self.closed_at or self.asked_at, self.ends_at) - self.created_at

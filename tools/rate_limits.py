@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -86,6 +87,8 @@ class Count:
 
     standings: tuple[Standing, ...] = ()
     exceeded: Standing | None = None
+    name: bytes | float = b""
+    """What the store calls this call, should it be taken back."""
 
 
 UNCOUNTED = Count()
@@ -96,18 +99,31 @@ def count(buckets: Sequence[Bucket]) -> Count:
     if not buckets:
         return UNCOUNTED
     in_store = _count_in_redis if settings.REDIS_URL else _count_in_rows
-    passes, found = in_store(buckets)
+    passes, found, name = in_store(buckets)
     standings = [
         Standing(bucket.limit, used, room_in)
         for bucket, (used, room_in) in zip(buckets, found, strict=True)
     ]
     full = [standing for standing in standings if not standing.remaining]
     exceeded = None if passes else max(full, key=lambda standing: standing.room_in)
-    return Count(tuple(standings), exceeded)
+    return Count(tuple(standings), exceeded, name)
 
 
-Found = tuple[bool, list[tuple[int, float]]]
-"""Whether the call passes; for each bucket the calls in its window, and seconds until room."""
+def take_back(buckets: Sequence[Bucket], count: Count) -> None:
+    """Uncount a call that something else has refused; a store that fails leaves it counted."""
+    if not buckets or count.exceeded:
+        return
+    with suppress(redis.RedisError, OSError, DatabaseError):
+        if settings.REDIS_URL:
+            for bucket in buckets:
+                _sent(_connection(), "ZREM", _redis_key(bucket), count.name)
+        else:
+            _take_back_in_rows(buckets, count.name)
+
+
+Found = tuple[bool, list[tuple[int, float]], bytes | float]
+"""Whether the call passes; for each bucket the calls in its window, and seconds until room; and
+what the store calls this call."""
 
 
 # With Redis.
@@ -116,8 +132,8 @@ _of_thread = threading.local()
 
 
 def _count_in_redis(buckets: Sequence[Bucket]) -> Found:
-    places = [f"rampart:limit:{bucket.place}" for bucket in buckets]
-    arguments: list[str | bytes | int] = [os.urandom(9)]
+    places, name = [*map(_redis_key, buckets)], os.urandom(9)
+    arguments: list[str | bytes | int] = [name]
     for bucket in buckets:
         arguments += bucket.limit.count, bucket.limit.seconds
     try:
@@ -125,7 +141,11 @@ def _count_in_redis(buckets: Sequence[Bucket]) -> Found:
     except (redis.RedisError, OSError) as error:
         raise LimiterUnavailable from error
     pairs = zip(found[::2], found[1::2], strict=True)
-    return bool(passes), [(used, microseconds / 1e6) for used, microseconds in pairs]
+    return bool(passes), [(used, microseconds / 1e6) for used, microseconds in pairs], name
+
+
+def _redis_key(bucket: Bucket) -> str:
+    return f"rampart:limit:{bucket.place}"
 
 
 def _run_script(*arguments: str | bytes | int) -> list[int]:
@@ -159,7 +179,7 @@ def _answer(connection: ConnectionInterface, *arguments: str | bytes | int) -> l
         return _sent(connection, "EVAL", SCRIPT, *arguments)
 
 
-def _sent(connection: ConnectionInterface, *command: str | bytes | int) -> list[int]:
+def _sent(connection: ConnectionInterface, *command: str | bytes | float) -> list[int]:
     connection.send_command(*command)  # type: ignore[no-untyped-call]
     return cast("list[int]", connection.read_response())  # type: ignore[no-untyped-call]
 
@@ -194,7 +214,17 @@ def _count_locked(buckets: Sequence[Bucket]) -> Found:
             row = rows[bucket.place]
             row.hits, row.expires_at = hits, local_now() + timedelta(seconds=bucket.limit.seconds)
             row.save(update_fields=["hits", "expires_at"])
-    return passes, _standings(buckets, recent, now)
+    return passes, _standings(buckets, recent, now), now
+
+
+@transaction.atomic
+def _take_back_in_rows(buckets: Sequence[Bucket], name: bytes | float) -> None:
+    places = [bucket.place for bucket in buckets]
+    rows = RateWindow.objects.select_for_update().filter(bucket__in=places).order_by("bucket")
+    for row in rows:
+        if name in row.hits:
+            row.hits.remove(name)
+            row.save(update_fields=["hits"])
 
 
 def forget_old(now: datetime) -> None:
@@ -212,7 +242,7 @@ def _full_already(buckets: Sequence[Bucket]) -> Found | None:
     ]
     if _all_have_room(buckets, recent):
         return None
-    return False, _standings(buckets, recent, now)
+    return False, _standings(buckets, recent, now), now
 
 
 def _all_have_room(buckets: Sequence[Bucket], recent: list[list[float]]) -> bool:

@@ -2,11 +2,14 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from audit.shapes import Shape
+from tools.budgets import USUAL
 from tools.conditions import Operator
+from tools.models import SessionState
 
 
 class SideEffects(Shape):
@@ -115,6 +118,16 @@ class McpToolList(Shape):
     tools: list[McpTool]
 
 
+class SessionConfig(Shape):
+    """What a session may spend."""
+
+    max_depth: int
+    max_iterations: int
+    max_tool_calls: int
+    timeout_ms: int
+    max_output_bytes: int
+
+
 class OwnKey(Shape):
     """A key as its holder may know it."""
 
@@ -127,6 +140,8 @@ class OwnKey(Shape):
     cidrs: list[str]
     """Only from these networks; empty: from anywhere."""
     rate_tier: str
+    ceilings: SessionConfig
+    """What its sessions may spend at most."""
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -149,3 +164,61 @@ class RotationBody(BaseModel):
 
     overlap: Annotated[str, Field(pattern=r"^\d{1,6}[dhms]$")] | None = None
     """How long the presented key goes on working: `24h`, `30m`, `0d`; a day if nothing is said."""
+
+
+class AskedConfig(BaseModel):
+    """Budgets that a caller asks for: up to its key's ceilings, which are mostly the usual ones."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_depth: Annotated[int, Field(ge=1, le=USUAL.max_depth)] = USUAL.max_depth
+    max_iterations: Annotated[int, Field(ge=1, le=USUAL.max_iterations)] = USUAL.max_iterations
+    max_tool_calls: Annotated[int, Field(ge=1, le=USUAL.max_tool_calls)] = USUAL.max_tool_calls
+    timeout_ms: Annotated[int, Field(ge=1, le=USUAL.timeout_ms)] = USUAL.timeout_ms
+    max_output_bytes: Annotated[int, Field(ge=1, le=USUAL.max_output_bytes)] = (
+        USUAL.max_output_bytes
+    )
+
+
+class SessionBody(BaseModel):
+    """`POST /sessions`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: AskedConfig | None = None
+
+
+class NewSession(Shape):
+    """A session just opened."""
+
+    session_id: UUID
+    config: SessionConfig
+    created_at: datetime
+
+
+class Usage(Shape):
+    """What is used of a session's budgets."""
+
+    tool_calls: int
+    output_bytes: int
+    elapsed_ms: int
+
+
+class Session(Shape):
+    """A session, and what is left of it."""
+
+    session_id: UUID
+    actor: str
+    status: SessionState
+    config: SessionConfig
+    usage: Usage
+    created_at: datetime
+    ends_at: datetime
+    """When its time is over, closed or not."""
+    closed_at: datetime | None
+
+
+class ClosedSession(Shape):
+    """It takes no more calls."""
+
+    success: bool

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from tools import registry
+from tools import availability, registry
 from tools.catalogue import switchboard
 from tools.definition import ToolDefinition
 from tools.identity import Caller
@@ -40,8 +40,9 @@ class McpToolListView(APIView):
 
 
 def callable_tools(user: Any) -> list[ToolDefinition]:
-    """The tools that the requester may call; a person may see all."""
-    tools = sorted(registry.loaded().values(), key=lambda tool: tool.name)
+    """The tools that can run here and that the requester may call; a person may call none."""
+    shut = availability.shut_tools()
+    tools = [tool for name, tool in sorted(registry.loaded().items()) if name not in shut]
     if not isinstance(user, Caller):
         return tools
     return [tool for tool in tools if user.may_call(tool.name) and user.has_scope(tool.scope)]

@@ -8,10 +8,12 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 
 from approvals.desk.looks import badge, timeline_of
+from approvals.desk.reconciling import ReconcilePages
+from approvals.desk.stopping import StopPages
 from approvals.models import Invocation
 from audit.admin import link
 from audit.plain_text import marked
-from audit.windows import Window, as_sheet, exactly, when
+from audit.windows import as_sheet, exactly, when
 from tools.models import Tool
 
 
@@ -29,7 +31,7 @@ class ToolFilter(admin.SimpleListFilter):
         return queryset.filter(**{self.column: self.value()}) if self.value() else queryset
 
 
-class InvocationAdmin(Window):
+class InvocationAdmin(ReconcilePages, StopPages):
     """Every call that got past the door: redacted, and never what is sealed."""
 
     list_display = ["created", "status_badge", "tool_name", "requester", "source", "took"]
@@ -42,8 +44,8 @@ class InvocationAdmin(Window):
         "id", "status_badge", "tool_name", "tool_version_number", "requester", "key_prefix",
         "approval_page", "created_exactly", "started", "finished", "attempts",
         "shown_arguments", "shown_result", "shown_error", "reason", "shown_metadata", "progress",
-        "timeline", "source", "request_id", "session_id", "idempotency_key", "policy_version",
-        "digest",
+        "worker", "timeline", "source", "request_id", "session_id", "idempotency_key",
+        "policy_version", "digest",
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Invocation]:

@@ -7,11 +7,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, OuterRef, Subquery
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils.cache import get_conditional_response
-from django.utils.http import quote_etag
 
 from approvals import reviewers
 from approvals.desk.filters import TO_DECIDE, Filters, narrowed, order_of
@@ -25,6 +23,7 @@ from approvals.desk.people import (
     visible_to,
     with_arguments,
 )
+from approvals.desk.pulse import pulse
 from approvals.desk.rows import rows_of
 from approvals.models import Vote
 from audit.models import local_now
@@ -72,11 +71,8 @@ class QueuePages(Window):
         if request.method not in READING:
             return HttpResponseNotAllowed(READING)
         person = self._looker(request)
-        etag = quote_etag(version_of(person, local_now()))
-        unchanged = get_conditional_response(request, etag=etag)
-        if unchanged is not None:
-            return unchanged
-        return JsonResponse({"yours": share_of(person).label}, headers={"ETag": etag})
+        version = version_of(person, local_now())
+        return pulse(request, version, lambda: {"yours": share_of(person).label})
 
     def _looker(self, request: HttpRequest) -> User:
         if not self.has_view_permission(request):

@@ -1,5 +1,6 @@
 """The page of one held call, as everybody sees it who may look."""
 
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.safestring import SafeString
 
 from approvals import deciding, forms, reviewers, transitions
 from approvals.deciding import Undecided
@@ -20,7 +22,7 @@ from approvals.desk.people import sees_all
 from approvals.desk.rows import stuck_after
 from approvals.desk.unusual import oddities
 from approvals.forms import DecisionForm
-from approvals.models import Approval, Preset
+from approvals.models import Approval, Invocation, Preset
 from approvals.results import undecided_status
 from approvals.reviewers import Reason
 from approvals.serializers import arguments_in_order, summary
@@ -29,7 +31,8 @@ from audit.models import local_now
 from audit.plain_text import visible
 from audit.sheets import FOLD_ABOVE, pretty
 from audit.windows import Window
-from tools import step_up
+from tools import registry, step_up
+from tools.pages import badge as sign_badge
 from tools.pages import the_person
 
 READING = ("GET", "HEAD")
@@ -159,8 +162,22 @@ def _call(approval: Approval) -> dict[str, Any]:
         "badge": badge(approval),
         "call_badge": badge(row),
         "risk": risk_badge(approval),
-        "effects": effect_badges(row),
+        "effects": [*effect_badges(row), *_reach_badges(row)],
     }
+
+
+def _reach_badges(row: Invocation) -> Iterator[SafeString]:
+    """What the call would be given when it runs; a tool that has changed since runs no more."""
+    tool = registry.loaded().get(row.tool_name)
+    if tool is None or tool.schema_hash != row.tool_version.schema_hash:
+        return
+    for name in tool.secrets:
+        yield sign_badge("waiting", "⚿", f"is given {name}")
+    if grants := tool.grants:
+        reach = ["network"] if grants.network else []
+        reach += [f"reads {path}" for path in grants.read]
+        reach += [f"writes {path}" for path in grants.write]
+        yield sign_badge("over", "▣", f"jailed: {', '.join(reach) or 'reaches nothing'}")
 
 
 def _evidence(approval: Approval, person: User) -> dict[str, Any]:

@@ -9,7 +9,15 @@ from django.db import models
 from django.db.models import F, Q
 
 from approvals.stages import Ballot, Standing, Terms
-from approvals.states import FAILED, OPEN, ApprovalStatus, InvocationStatus, Risk, Verdict
+from approvals.states import (
+    FAILED,
+    OPEN,
+    UNDER_WAY,
+    ApprovalStatus,
+    InvocationStatus,
+    Risk,
+    Verdict,
+)
 from audit.fields import CanonicalJSONField
 from audit.models import local_now, new_id
 from tools.models import ApiKey, ToolVersion
@@ -28,23 +36,46 @@ class InvocationQuerySet(models.QuerySet["Invocation"]):
     def held(self) -> "InvocationQuerySet":
         return self.filter(status=InvocationStatus.HELD)
 
+    def queued(self) -> "InvocationQuerySet":
+        return self.filter(status=InvocationStatus.QUEUED)
+
     def running(self) -> "InvocationQuerySet":
         return self.filter(status=InvocationStatus.RUNNING)
 
+    def under_way(self) -> "InvocationQuerySet":
+        """Queued or running."""
+        return self.filter(status__in=UNDER_WAY)
+
+    def unknown(self) -> "InvocationQuerySet":
+        """Nobody knows what became of them, until a person finds out."""
+        return self.filter(status=InvocationStatus.UNKNOWN)
+
     def unsent(self, now: datetime) -> "InvocationQuerySet":
         """Queued, and no worker has come for it in the time that a message takes."""
-        return self.filter(status=InvocationStatus.QUEUED, dispatch_after__lte=now)
+        return self.queued().filter(dispatch_after__lte=now)
 
     def lost(self, now: datetime) -> "InvocationQuerySet":
         """Running, and its worker has not been heard of for the length of a lease."""
-        return self.filter(status=InvocationStatus.RUNNING, lease_expires_at__lte=now)
+        return self.running().filter(lease_expires_at__lte=now)
 
     def failed(self) -> "InvocationQuerySet":
         """Ran, and did not end well."""
         return self.filter(status__in=FAILED)
 
+    def open(self) -> "InvocationQuerySet":
+        """Held, queued or running."""
+        return self.filter(status__in=OPEN)
+
+    def for_a_worker(self) -> "InvocationQuerySet":
+        """With what it takes to run them, in one query."""
+        return self.select_related("approval", "tool_version")
+
     def of_lineage(self, lineage: UUID) -> "InvocationQuerySet":
         return self.filter(lineage=lineage)
+
+    def of_session(self, session_id: UUID) -> "InvocationQuerySet":
+        """The calls that were charged to it, the first one first."""
+        return self.filter(session_id=session_id).order_by("id")
 
     def of_outdated_tools(self) -> "InvocationQuerySet":
         """Held for a version of a tool that is no longer the current one."""
@@ -87,6 +118,8 @@ class Invocation(models.Model):
     result = CanonicalJSONField(null=True)
     result_sealed = models.BinaryField(null=True)
     result_expires_at = models.DateTimeField(null=True)
+    output_bytes = models.PositiveIntegerField(null=True)
+    """What the raw result has cost its session; null where there is none."""
     error = models.TextField(null=True)
     error_type = models.CharField(max_length=200, null=True)
     reason = models.CharField(max_length=64, blank=True)
@@ -100,9 +133,14 @@ class Invocation(models.Model):
     cancel_requested_at = models.DateTimeField(null=True)
 
     claims = models.PositiveIntegerField(default=0)
+    worker = models.CharField(max_length=100, blank=True, default="")
+    """The process that claimed it last: its machine's name and its number there."""
     lease_expires_at = models.DateTimeField(null=True)
     dispatches = models.PositiveIntegerField(default=0)
     dispatch_after = models.DateTimeField(null=True)
+
+    queue_position: int | None
+    """Its place among those that wait for a worker, once `order` has looked it up."""
 
     objects = InvocationQuerySet.as_manager()
 
@@ -115,9 +153,19 @@ class Invocation(models.Model):
             ),
             models.Index(fields=["tool_name", "-id"], name="invocation_by_tool"),
             models.Index(
+                fields=["session_id", "id"],
+                name="invocation_by_session",
+                condition=Q(session_id__isnull=False),
+            ),
+            models.Index(
                 fields=["status", "dispatch_after"],
                 name="invocation_open",
                 condition=Q(status__in=sorted(OPEN)),
+            ),
+            models.Index(
+                fields=["status", "id"],
+                name="invocation_in_order",
+                condition=Q(status__in=sorted({*UNDER_WAY, InvocationStatus.UNKNOWN})),
             ),
         ]
         constraints = [

@@ -36,5 +36,9 @@ OF_CALLER = {
     EventName.INVOCATION_VOIDED: (FINISHED,),
     EventName.INVOCATION_FINISHED: (FINISHED,),
     EventName.INVOCATION_LOST: (FINISHED,),
+    EventName.INVOCATION_RECONCILED: (FINISHED,),
 }
-"""What a caller's own system is told; `invocation.finished` ends every call's story, once."""
+"""What a caller's own system is told; `invocation.finished` ends every call's story.
+
+Once, but for a call whose outcome was unknown: it is told again when a person has found out.
+"""

@@ -16,6 +16,7 @@ from approvals.transitions.entering import (
     enter_running,
 )
 from approvals.transitions.moves import MESSAGE_TIME, now
+from approvals.transitions.reconciling import RECONCILED, reconcile
 from approvals.transitions.running import (
     LEASE,
     ask_to_stop,
@@ -27,11 +28,13 @@ from approvals.transitions.running import (
     note_progress,
     renew_lease,
     requeue,
+    this_process,
 )
 
 __all__ = [
     "LEASE",
     "MESSAGE_TIME",
+    "RECONCILED",
     "USE_WITHIN",
     "Held",
     "Said",
@@ -51,8 +54,10 @@ __all__ = [
     "note_dispatch",
     "note_progress",
     "now",
+    "reconcile",
     "reject",
     "renew_lease",
     "requeue",
+    "this_process",
     "void",
 ]

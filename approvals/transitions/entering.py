@@ -1,6 +1,9 @@
-"""Into the house: a call's first row, in whichever status it gets past the door."""
+"""Into the house: a call's first row, in whichever status it gets past the door.
 
-from contextlib import suppress
+A call of a session is charged in the transaction that writes its row: both happen or neither.
+"""
+
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,13 +16,14 @@ from approvals.errors import StaleTransition
 from approvals.holding import new_approval
 from approvals.models import Approval, Invocation
 from approvals.policy import Judgement
-from approvals.records import Ending, ending_columns, new_row, tell
+from approvals.records import Ending, ending_columns, new_row, tell, tell_violation
 from approvals.states import ApprovalStatus, InvocationStatus
 from approvals.transitions.closing import expire
 from approvals.transitions.moves import MESSAGE_TIME, now
 from approvals.transitions.running import LEASE
 from audit.events import EventName
 from audit.models import local_now
+from tools import sessions
 from tools.models import ApiKey
 
 
@@ -30,7 +34,17 @@ def enter_finished(
     row = new_row(action, ending.status, attempts=attempts, started_at=started_at)
     for name, value in ending_columns(ending, action.visit.redactor, local_now()).items():
         setattr(row, name, value)
-    tell(row, EventName.INVOCATION_FINISHED, beside=[row], redactor=action.visit.redactor)
+    redactor = action.visit.redactor
+    with transaction.atomic() if ending.is_violation else nullcontext():
+        tell(
+            row,
+            EventName.INVOCATION_FINISHED,
+            beside=[row],
+            redactor=redactor,
+            metadata=ending.told,
+        )
+        if ending.is_violation:
+            tell_violation(row, ending, redactor)
     return row.known_without_approval()
 
 
@@ -40,6 +54,7 @@ def enter_running(action: Action) -> Invocation:
     row = new_row(action, InvocationStatus.RUNNING, started_at=moment, claims=1)
     row.lease_expires_at = moment + LEASE
     with transaction.atomic():
+        _charge(action)
         _free_the_key_of_a_failed_twin(action)
         tell(row, EventName.INVOCATION_STARTED, beside=[row], redactor=action.visit.redactor)
     return row.known_without_approval()
@@ -51,6 +66,7 @@ def enter_queued(action: Action) -> Invocation:
     row.arguments_sealed = vault.seal(action.frozen)
     row.dispatch_after = now() + MESSAGE_TIME
     with transaction.atomic():
+        _charge(action)
         _free_the_key_of_a_failed_twin(action)
         tell(row, EventName.INVOCATION_QUEUED, beside=[row], redactor=action.visit.redactor)
     return row.known_without_approval()
@@ -94,7 +110,13 @@ def _free_the_key_of_a_failed_twin(action: Action) -> None:
         failed.filter(idempotency_key=key).update(idempotency_key=None)
 
 
+def _charge(action: Action) -> None:
+    if action.visit.session is not None:
+        sessions.charge(action.visit.session)
+
+
 def _new_held(action: Action, judgement: Judgement, moment: datetime) -> Approval:
+    _charge(action)
     _free_the_key_of_a_failed_twin(action)
     row = new_row(action, InvocationStatus.HELD)
     row.arguments_sealed = vault.seal(action.frozen)

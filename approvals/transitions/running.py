@@ -1,27 +1,36 @@
 """The worker's arrows: claim, renew, finish; and what becomes of a call whose worker died."""
 
+import os
+import socket
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 
-from approvals.errors import StaleTransition
+from approvals.errors import NoPlace, StaleTransition
 from approvals.models import Approval, Invocation
-from approvals.records import Ending, ending_columns, tell
+from approvals.records import Ending, ending_columns, tell, tell_violation
 from approvals.states import ApprovalStatus, InvocationStatus
 from approvals.transitions.moves import MESSAGE_TIME, move_row, now
 from audit.events import EventName
 from audit.models import new_id
 from audit.redaction import PLAIN, Redactor
+from tools import sessions
+from tools.models import Tool
 
 LONGEST_MESSAGE_TIME = timedelta(minutes=2)
 LEASE = timedelta(seconds=15)
 """How long a worker may be silent before its call counts as lost."""
 
 
-def claim(row: Invocation, moment: datetime) -> Invocation:
-    """Queued to running, and the approval consumed: the one run that it allows begins here."""
+def claim(row: Invocation, moment: datetime, *, is_limited: bool = False) -> Invocation:
+    """Queued to running, and the approval consumed: the one run that it allows begins here.
+
+    Of a tool with a limit, NoPlace if as many of its calls run as may.
+    """
     with transaction.atomic():
+        if is_limited:
+            _take_place(row.tool_name)
         approval = row.decision_record
         if approval is not None and row.claims == 0:
             _consume(approval, moment)
@@ -31,10 +40,25 @@ def claim(row: Invocation, moment: datetime) -> Invocation:
             source={InvocationStatus.QUEUED},
             claims=row.claims + 1,
             started_at=moment,
+            worker=this_process(),
             lease_expires_at=moment + LEASE,
         )
         tell(row, EventName.INVOCATION_STARTED)
     return row
+
+
+def this_process() -> str:
+    """Where a call runs, as people look for it: the machine's name and the process's number."""
+    return f"{socket.gethostname()[:80]}:{os.getpid()}"
+
+
+def _take_place(tool_name: str) -> None:
+    """Look whether another call may run, with the tool's row locked until this one counts too."""
+    tools = Tool.objects.select_for_update(no_key=True).filter(name=tool_name)
+    most = tools.values_list("max_running", flat=True).get()
+    running = Invocation.objects.running().filter(tool_name=tool_name).order_by()
+    if most is not None and running[:most].count() >= most:
+        raise NoPlace
 
 
 def _consume(approval: Approval, moment: datetime) -> None:
@@ -80,15 +104,21 @@ def ask_to_stop(row: Invocation, *, by: str) -> bool:
 def finish(row: Invocation, ending: Ending, redactor: Redactor, attempts: int) -> Invocation:
     """Running to its end, by the worker that holds the lease, arguments dropped."""
     moment = now()
+    cost = None if row.session_id is None else sessions.size_of(ending.data)
     with transaction.atomic():
         move_row(
             row,
             InvocationStatus(ending.status),
             source={InvocationStatus.RUNNING},
             attempts=attempts,
+            output_bytes=cost,
             **ending_columns(ending, redactor, moment),
         )
-        tell(row, EventName.INVOCATION_FINISHED, redactor=redactor)
+        if row.session_id is not None and cost:
+            sessions.note_output(row.session_id, cost)
+        tell(row, EventName.INVOCATION_FINISHED, redactor=redactor, metadata=ending.told)
+        if ending.is_violation:
+            tell_violation(row, ending, redactor)
     return row
 
 

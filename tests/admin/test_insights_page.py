@@ -208,7 +208,7 @@ def test_the_overview_leads_to_what_a_person_may_see(
     past.call(local_now(), "pending")
     past.write()
     offered = ways.search(browser(reviewer).get("/admin/").content.decode())
-    assert offered and words(offered[0]).startswith("Queue 1 call waits Insights")
+    assert offered and words(offered[0]).startswith("Queue 1 call waits What runs")
     assert "Audit" in offered[0]
     for address in re.findall(r'href="([^"]+)"', offered[0]):
         assert browser(reviewer).get(address).status_code == 200, address

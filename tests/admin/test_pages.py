@@ -8,7 +8,7 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
-from django.contrib.sessions.models import Session
+from django.contrib.sessions.models import Session as SignInSession
 from django.core import serializers
 from django.http import HttpRequest
 from django.test import RequestFactory
@@ -19,15 +19,18 @@ from audit.models import Event
 from rampart.site import RampartAdminSite
 from tests.admin.conftest import browser
 from tests.conftest import Agent, MakeAgent, held, work
+from tests.session_kit import open_one
 from tools import catalogue
-from tools.models import ApiKey, EmergencyStop, FederatedIdentity, Tool
+from tools.models import ApiKey, EmergencyStop, FederatedIdentity, Session, Tool
 
 WINDOWS = (Approval, Invocation, Event)
 VERBS = (
     "approvals_approval_approve", "approvals_approval_reject", "approvals_approval_cancel",
     "approvals_approval_remind", "approvals_approval_bulk", "approvals_approval_bulk_approve",
     "approvals_approval_bulk_reject", "approvals_channel_test", "approvals_channel_secret",
-    "approvals_notice_redeliver", "tools_apikey_revoke",
+    "approvals_notice_redeliver", "approvals_invocation_cancel", "approvals_invocation_reconcile",
+    "tools_apikey_revoke",
+    "tools_session_close", "tools_tool_limit",
 )  # fmt: skip
 """What is done rather than looked at: POST alone."""
 FOR_EVERYBODY = ("index", "password_change", "password_change_done", "wishes", "prove", "jsi18n")
@@ -48,6 +51,7 @@ def rows(agent: Agent, trace: Path, reviewer: User, stranger: User) -> dict[type
         Invocation: approval.invocation,
         Event: Event.objects.latest("id"),
         ApiKey: agent.row,
+        Session: open_one(agent),
         Tool: Tool.objects.get(name="guarded_trace"),
         EmergencyStop: EmergencyStop.objects.create(reason="drill", engaged_by="test"),
         User: stranger,
@@ -101,7 +105,7 @@ def verbs(rows: dict[type, Any]) -> list[str]:
 
 def state() -> list[str]:
     """All that the database holds, sessions aside."""
-    models = [model for model in apps.get_models() if model is not Session]
+    models = [model for model in apps.get_models() if model is not SignInSession]
     return [serializers.serialize("json", model._base_manager.order_by("pk")) for model in models]
 
 
@@ -145,7 +149,7 @@ def test_an_owner_without_permissions_sees_the_calls_of_their_own_keys_and_no_mo
     rows: dict[type, Any], owner: User, make_agent: MakeAgent, trace: Path
 ) -> None:
     client, known = browser(owner), addresses(rows)
-    may = {"changelist", "change", "pulse", "raw", "history"}
+    may = {"changelist", "change", "pulse", "raw", "history", "running", "running_pulse"}
     for name, page in known.items():
         if name in VERBS or name in FOR_EVERYBODY:
             continue
@@ -174,6 +178,7 @@ def test_nothing_is_decided_or_changed_by_who_may_not(
     own = {addresses(rows)[name] for name in FOR_EVERYBODY}
     before = state()
     harmless = {cancel, addresses(rows)["approvals_approval_remind"]}
+    harmless.add(addresses(rows)["approvals_invocation_cancel"])  # It is held: nothing runs.
     for page in {*pages(rows), *verbs(rows)} - own - harmless:
         answer = client.post(page, given)
         assert answer.status_code in (403, 404, 405) or page.endswith("/history/"), page

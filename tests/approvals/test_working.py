@@ -269,3 +269,67 @@ def test_progress_is_kept(agent: Agent, trace: Path, reviewer: User) -> None:
     ended = agent.get(f"invocations/{answer['invocation_id']}").json()
     assert (ended["status"], ended["progress"]) == ("success", {"stage": "waiting"})
     assert as_person(reviewer).get(f"/api/v1/invocations/{answer['invocation_id']}").json()
+
+
+# Trying again.
+
+
+@pytest.mark.feature("X1")
+def test_between_attempts_there_are_pauses_that_grow(
+    agent: Agent, trace: Path, monkeypatch: MonkeyPatch
+) -> None:
+    paused: list[float] = []
+    monkeypatch.setattr(execution, "_pause", lambda seconds, wanted: paused.append(seconds) or True)
+    read = agent.invoke("fails_twice", path=str(trace)).json()
+    assert (read["status"], read["attempts"]) == ("success", 3)
+    first, second = paused
+    assert 0.1 <= first <= 0.2 <= second <= 0.4
+
+
+def test_a_pause_is_never_longer_than_said_and_never_the_same_for_all() -> None:
+    for number, longest in ((2, 0.2), (3, 0.4), (4, 0.8), (30, execution.LONGEST_PAUSE)):
+        pauses = {execution.seconds_before_attempt(number) for _ in range(50)}
+        assert len(pauses) > 1
+        assert longest / 2 <= min(pauses) <= max(pauses) <= longest
+
+
+@pytest.mark.feature("X1", "X4")
+def test_a_call_that_is_cancelled_in_a_pause_ends_there(
+    agent: Agent, trace: Path, monkeypatch: MonkeyPatch
+) -> None:
+    """The pause would be long; the wait for it is over with the next look at the row."""
+    monkeypatch.setattr(execution, "seconds_before_attempt", lambda number: 3600.0)
+    monkeypatch.setattr(execution, "TICK", 0.01)
+    agent.invoke("fails_on_its_way", path=str(trace))
+    row = Invocation.objects.get()
+    looks = execution._still_wanted
+
+    def cancelled_in_the_pause(row: Invocation) -> bool:
+        if effects(trace):
+            transitions.ask_to_stop(row, by="agent")
+        return looks(row)
+
+    monkeypatch.setattr(execution, "_still_wanted", cancelled_in_the_pause)
+    execution.run(row.pk)
+    row.refresh_from_db()
+    assert (row.status, row.error_type, row.attempts) == ("cancelled", "Cancelled", 1)
+    assert effects(trace) == ["try"]
+
+
+@pytest.mark.feature("X1")
+def test_the_lease_is_renewed_in_a_pause(
+    agent: Agent, trace: Path, monkeypatch: MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "TICK", 0.01)
+    renewed: list[bool] = []
+    looks = execution._still_wanted
+    monkeypatch.setattr(
+        execution, "_still_wanted", lambda row: renewed.append(looks(row)) or renewed[-1]
+    )
+    agent.invoke("fails_on_its_way", path=str(trace))
+    row = Invocation.objects.get()
+    execution.run(row.pk)
+    row.refresh_from_db()
+    assert (row.status, row.attempts) == ("error", 2)
+    assert len(renewed) > 3
+    assert all(renewed)

@@ -42,7 +42,7 @@ def test_ticked_calls_are_shown_again_approved_and_run(
 ) -> None:
     first, second, other = (hold(stack, agent_key) for _ in range(3))
     rosa = take_seat(java_script_enabled=scripts)
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     tick(rosa, first, second)
     for call in (first, second):
         assert rosa.page.get_by_text(call["text"]).first.is_visible()
@@ -60,9 +60,9 @@ def test_what_another_has_decided_meanwhile_is_skipped_and_told(
 ) -> None:
     first, second = hold(stack, agent_key), hold(stack, agent_key)
     rosa, ana = take_seat(), take_seat()
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     tick(rosa, first, second)
-    ana.sign_in("ana", people["ana"])
+    ana.arrive("ana", people["ana"])
     ana.open_approval(first["approval_id"])
     ana.press(ana.button("Approve and run").first)
     rosa.press(rosa.button("Reject 2"))
@@ -81,7 +81,7 @@ def test_a_call_of_high_risk_has_no_tick_and_says_why(
     given = {"order_id": "A-77", "amount": 7700}
     answer = stack.invoke("refund_payment", agent_key, prefer="respond-async", **given)
     rosa = take_seat()
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     rosa.open(LIST)
     line = rosa.page.locator(f"#row-{answer.json()['approval_id']}")
     assert line.get_by_role("checkbox").count() == 0

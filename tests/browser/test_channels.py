@@ -51,7 +51,7 @@ def make_channel(seat: Seat, name: str, url: str) -> str:
     return seat.page.locator("pre.secret").inner_text()
 
 
-@pytest.mark.parametrize("screen", [{}, {"viewport": PHONE, "color_scheme": "dark"}])
+@pytest.mark.parametrize("screen", [{}, {"viewport": PHONE}])
 def test_a_channel_is_made_tried_and_mended(
     take_seat: TakeSeat,
     stack: Stack,
@@ -60,7 +60,7 @@ def test_a_channel_is_made_tried_and_mended(
     screen: dict[str, Any],
 ) -> None:
     seat = take_seat(**screen)
-    seat.sign_in("olga", password)
+    seat.arrive("olga", password)
     name = f"ops {len(screen)}"
     secret = make_channel(seat, name, receiver.url)
     assert_accessible(seat)
@@ -96,7 +96,7 @@ def test_a_new_key_needs_one_press_and_is_shown_once(
     take_seat: TakeSeat, stack: Stack, password: str, receiver: HTTPReceiver
 ) -> None:
     seat = take_seat()
-    seat.sign_in("olga", password)
+    seat.arrive("olga", password)
     old = make_channel(seat, "rotated", receiver.url)
     seat.press(seat.page.get_by_role("link", name="Done"))
     seat.press(seat.button("New signing key"))

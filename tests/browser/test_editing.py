@@ -26,7 +26,7 @@ def test_one_edits_another_approves_and_the_agent_is_told_what_was_changed(
     call = hold(stack, agent_key, asked)
     rosa, ana = take_seat(java_script_enabled=has_scripts), take_seat()
     for name, seat in (("rosa", rosa), ("ana", ana)):
-        seat.sign_in(name, people[name])
+        seat.arrive(name, people[name])
         seat.open_approval(call["approval_id"])
     rosa.press(rosa.page.get_by_role("link", name="Edit"))
     assert rosa.page.get_by_label("card_number").input_value() == "[REDACTED]"

@@ -69,7 +69,7 @@ def sit(people: dict[str, str], take_seat: TakeSeat) -> Sit:
 
     def sit_down(name: str = "rosa", **options: Any) -> Seat:
         seat: Seat = take_seat(**options)
-        seat.sign_in(name, people[name])
+        seat.arrive(name, people[name])
         return seat
 
     return sit_down
@@ -242,13 +242,12 @@ def test_several_folded_values_are_open_at_once(stack: Stack, shop_key: str, sit
 
 
 @pytest.mark.feature("E22", "E23")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_the_page_is_for_everybody(
-    size: dict[str, int], scheme: str, stack: Stack, shop_key: str, sit: Sit
+    size: dict[str, int], stack: Stack, shop_key: str, sit: Sit
 ) -> None:
     call = hold(stack, shop_key, reason=HOSTILE, card_number="4111111111111111")
-    rosa = sit(viewport=size, color_scheme=scheme)
+    rosa = sit(viewport=size)
     for verb in ("change", "edit"):
         rosa.open(f"/admin/approvals/approval/{call['approval_id']}/{verb}/")
         for folded in rosa.page.locator("main details").all():
@@ -260,7 +259,7 @@ def test_the_page_is_for_everybody(
     assert_accessible(rosa)
     rosa.press(rosa.button("Confirm the change"))
     assert_accessible(rosa)
-    ana = sit("ana", viewport=size, color_scheme=scheme)
+    ana = sit("ana", viewport=size)
     ana.open_approval(call["approval_id"])
     ana.page.get_by_label("Reason, told to the agent").fill("not this one")
     ana.press(ana.button("Reject"))
@@ -315,7 +314,7 @@ def test_the_owner_reads_why_reminds_the_others_and_takes_the_call_back(
     password = stack.new_person("olga", "decide_approval", "view_approval", "view_invocation")
     call = hold(stack, stack.new_key("olgas-bot", owner="olga"))
     olga = take_seat(viewport=PHONE)
-    olga.sign_in("olga", password)
+    olga.arrive("olga", password)
     olga.open_approval(call["approval_id"])
     assert olga.page.get_by_text("with a key of yours; somebody else decides it").is_visible()
     assert olga.button("Approve and run").count() == 0
@@ -349,7 +348,7 @@ def test_two_people_of_two_groups_decide_one_after_the_other_with_all_that_is_as
     call = held_under(stack, stack.new_key("staged-bot"), "typed_confirmation")
     seats = {name: take_seat() for name in passwords}
     for name, seat in seats.items():
-        seat.sign_in(name, passwords[name])
+        seat.arrive(name, passwords[name])
         seat.open_approval(call["approval_id"])
     otto, fina = seats.values()
     assert fina.page.get_by_text("It needs somebody of ops now.").is_visible()
@@ -383,7 +382,7 @@ def test_where_a_fresh_proof_is_asked_for_the_page_leads_to_it_and_back(
     )
     call = held_under(stack, stack.new_key("proof-bot"), "step_up")
     tess = take_seat()
-    tess.sign_in("tess", password)
+    tess.arrive("tess", password)
     stack.python(
         textwrap.dedent("""
         from django.contrib.sessions.backends.db import SessionStore

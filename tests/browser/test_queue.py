@@ -43,7 +43,7 @@ def rosa(people: dict[str, str], take_seat: TakeSeat) -> Seat:
     """A reviewer at a browser whose clock is wound by hand."""
     seat = take_seat()
     seat.page.clock.install()
-    seat.sign_in("rosa", people["rosa"])
+    seat.arrive("rosa", people["rosa"])
     return seat
 
 
@@ -87,7 +87,7 @@ def test_what_comes_and_goes_is_seen_without_a_hand(
         f"Invocation.objects.filter(pk={first['invocation_id']!r}).update(digest='0' * 64)"
     )
     ana = take_seat()
-    ana.sign_in("ana", people["ana"])
+    ana.arrive("ana", people["ana"])
     ana.open_approval(gone["approval_id"])
     ana.page.get_by_label("Reason, told to the agent").fill("no")
     ana.press(ana.button("Reject").first)
@@ -255,7 +255,7 @@ def test_whoever_wants_no_keys_has_none(
         "Wishes.objects.create(person=User.objects.get(username='keyless'), has_keys=False)"
     )
     seat = take_seat()
-    seat.sign_in("keyless", password)
+    seat.arrive("keyless", password)
     seat.open(LIST)
     seat.page.keyboard.press("j")
     seat.page.keyboard.press("?")
@@ -267,15 +267,14 @@ def test_whoever_wants_no_keys_has_none(
 
 
 @pytest.mark.feature("V7", "E22", "E23")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_the_queue_is_for_everybody(
-    scheme: str, width: int, stack: Stack, people: dict[str, str], bot: str, take_seat: TakeSeat
+    width: int, stack: Stack, people: dict[str, str], bot: str, take_seat: TakeSeat
 ) -> None:
     call = hold(stack, bot, "long " * 60)
     stack.invoke("refund_payment", bot, prefer="respond-async", order_id="A-1", amount=900)
-    seat = take_seat(viewport={"width": width, "height": 740}, color_scheme=scheme)
-    seat.sign_in("rosa", people["rosa"])
+    seat = take_seat(viewport={"width": width, "height": 740})
+    seat.arrive("rosa", people["rosa"])
     for query in ("", "?status=all", "?q=nothing-is-called-so", "?risk=3&order=risk"):
         seat.open(LIST + query)
         assert_accessible(seat)
@@ -295,7 +294,7 @@ def test_on_a_phone_the_ways_to_the_calls_come_before_the_search(
     people: dict[str, str], take_seat: TakeSeat
 ) -> None:
     rosa = take_seat(viewport=PHONE)
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     rosa.open(LIST)
     tabs, search = (rosa.page.locator(part) for part in ("main .tabs", "main form.filters"))
     assert tabs.bounding_box()["y"] < search.bounding_box()["y"]

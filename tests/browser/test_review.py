@@ -65,7 +65,7 @@ def test_a_rejection_reaches_the_agent_without_the_note(
 ) -> None:
     call = hold(stack, agent_key)
     rosa = take_seat()
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     rosa.open_approval(call["approval_id"])
     rosa.page.get_by_label("Note").fill("smells of fraud")
     rosa.press(rosa.button("Reject"))
@@ -87,7 +87,7 @@ def test_the_second_browser_is_told_who_won(
     call = hold(stack, agent_key)
     rosa, ana = take_seat(), take_seat()
     for name, seat in (("rosa", rosa), ("ana", ana)):
-        seat.sign_in(name, people[name])
+        seat.arrive(name, people[name])
         seat.open_approval(call["approval_id"])
     ana.press(ana.button("Approve and run"))
     ana.page.get_by_text("Approved: shop-agent").wait_for()
@@ -108,7 +108,7 @@ def test_hostile_arguments_are_inert_and_seen(
         reason="to \u0440\u0430ypal \u202egnp.exe\u202c zero\u200bwidth {{ 7*7 }} '\"><b>",
     )
     rosa = take_seat()
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     rosa.open(LIST)
     rosa.open_approval(call["approval_id"])
     assert rosa.page.evaluate("window.ran") is None
@@ -130,7 +130,7 @@ def test_a_mebibyte_is_folded_and_the_page_stays_quick(
 ) -> None:
     call = hold(stack, agent_key, reason="y" * 1_000_000 + "\u202e")
     rosa = take_seat(viewport=PHONE)
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     began = time.monotonic()
     rosa.open_approval(call["approval_id"])
     assert rosa.button("Approve and run").is_visible()
@@ -170,7 +170,7 @@ def test_everything_works_without_scripts(
 ) -> None:
     call = hold(stack, agent_key)
     rosa = take_seat(java_script_enabled=False)
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     rosa.open_approval(call["approval_id"])
     assert rosa.page.locator(".countdown time").inner_text().startswith("in 23 h")
     rosa.press(rosa.button("Approve and run"))
@@ -187,7 +187,7 @@ def test_no_page_asks_for_anything_elsewhere_or_breaks_its_own_policy(
         "document.addEventListener('securitypolicyviolation',"
         " event => console.error('policy: ' + event.blockedURI + ' ' + event.violatedDirective))"
     )
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     lists = ("approvals/approval", "approvals/invocation", "audit/event", "tools/tool",
              "tools/apikey")  # fmt: skip
     for page in lists:
@@ -204,7 +204,7 @@ def test_a_new_key_is_shown_once_and_works(
     stack: Stack, people: dict[str, str], take_seat: TakeSeat
 ) -> None:
     rosa = take_seat()
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     rosa.open("/admin/tools/apikey/add/")
     rosa.page.get_by_label("Actor").fill("night-bot")
     rosa.page.get_by_label("Scopes").fill("orders.read")
@@ -225,7 +225,7 @@ def test_when_the_time_is_over_the_buttons_close_and_say_why(
     call = hold(stack, agent_key)
     rosa = take_seat()
     rosa.page.clock.install()
-    rosa.sign_in("rosa", people["rosa"])
+    rosa.arrive("rosa", people["rosa"])
     rosa.open_approval(call["approval_id"])
     assert rosa.button("Approve and run").is_enabled()
     rosa.page.clock.fast_forward("25:00:00")

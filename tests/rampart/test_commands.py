@@ -146,8 +146,8 @@ def test_revoke_key_of_an_unknown_prefix_is_not_found() -> None:
 def test_list_keys_prints_a_bare_array(agent: Agent) -> None:
     (key,) = data("list_keys")
     assert set(key) == {
-        "prefix", "actor", "owner", "scopes", "tools", "cidrs", "rate_tier", "created_at",
-        "expires_at", "revoked_at", "last_used_at", "must_rotate",
+        "prefix", "actor", "owner", "scopes", "tools", "cidrs", "rate_tier", "ceilings",
+        "created_at", "expires_at", "revoked_at", "last_used_at", "must_rotate",
     }  # fmt: skip
     assert (key["prefix"], key["actor"], key["owner"]) == (agent.row.prefix, "agent", "owner")
     assert A_TIME.fullmatch(key["expires_at"]) and key["revoked_at"] is None

@@ -45,7 +45,9 @@ def test_no_message_is_lost_read_twice_or_seen_half_written(folder: Path) -> Non
     def publish(number: int) -> None:
         mine = channel(folder)
         for index in range(MESSAGES):
-            mine._put("default", {"body": f"{number}-{index}", "padding": "x" * 5000})
+            body = f"{number}-{index}"
+            known = {"delivery_tag": body, "padding": "x" * 5000}
+            mine._put("default", {"body": body, "properties": known})
 
     def consume() -> None:
         mine = channel(folder)

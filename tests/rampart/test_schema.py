@@ -219,6 +219,29 @@ def test_a_new_key_is_there_and_as_described(
     assert body["key"].startswith(body["prefix"])
 
 
+@pytest.mark.feature("H1", "B1", "B3", "B5")
+def test_sessions_are_there_and_as_described(document: dict[str, Any], agent: Agent) -> None:
+    usual = hold_against(document, "POST /sessions", agent.client.post(f"{BASE}/sessions"))
+    body = {"config": {"max_tool_calls": 1}}
+    answer = agent.client.post(f"{BASE}/sessions", body, format="json")
+    session = hold_against(document, "POST /sessions", answer)["session_id"]
+    against(document, "components", "schemas", "SessionBody").validate({"config": usual["config"]})
+    for error_type in ("ValueError", "BudgetExceeded"):
+        answer = agent.post("fails", {"arguments": {"pin": "1"}, "session_id": session})
+        assert hold_against(document, INVOKE, answer)["error_type"] == error_type
+    path = f"{BASE}/sessions/{session}"
+    hold_against(document, "GET /sessions/{session_id}", agent.client.get(path))
+    for _ in range(2):
+        hold_against(document, "DELETE /sessions/{session_id}", agent.client.delete(path))
+    for query in ("", "?export_json=true"):
+        report = agent.client.get(f"{path}/provenance{query}")
+        assert hold_against(document, "GET /sessions/{session_id}/provenance", report)["calls"]
+    gone = agent.post("echo", {"session_id": session})
+    assert hold_against(document, INVOKE, gone)["code"] == "session_not_found"
+    wrong = agent.client.post(f"{BASE}/sessions", {"config": {"max_depth": 0}}, format="json")
+    assert hold_against(document, "POST /sessions", wrong)["code"] == "invalid_session_config"
+
+
 @pytest.mark.feature("H1")
 @pytest.mark.parametrize("verb", ["approve", "reject"])
 def test_a_decision_is_there_and_as_described(

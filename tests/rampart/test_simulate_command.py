@@ -63,6 +63,7 @@ def test_a_held_call_names_the_rule_and_who_could_decide(
         {"rule": "idempotency key", "answer": "allow", "reason": None},
         {"rule": "arguments", "answer": "allow", "reason": None},
         {"rule": "scope kit.write", "answer": "allow", "reason": None},
+        {"rule": "jail", "answer": "allow", "reason": None},
         {"rule": "approval conditions", "answer": "hold", "reason": "amount exceeds 100"},
         {"rule": "unruled writes: allow", "answer": "allow", "reason": None},
     ]

@@ -1,8 +1,10 @@
 """Warnings over definitions that promise more than they keep, and MCP's view of them."""
 
+import os
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from tests.conftest import Agent
 from tests.tools.conftest import Bench
@@ -13,11 +15,10 @@ from tools import (
     redact,
     require_approval,
     scope,
-    secrets,
     side_effects,
     tool,
 )
-from tools.checks import tools_say_what_they_mean
+from tools.checks import grants_leave_us_alone, tools_say_what_they_mean
 from tools.views import describe_for_mcp
 
 
@@ -60,14 +61,31 @@ def test_retries_of_a_tool_that_may_not_run_twice_are_a_warning(bench: Bench) ->
     assert ids(bench) == ["tools.W002"]
 
 
-@pytest.mark.parametrize("decorate", [secrets("stripe"), isolated_process(network=False)])
-def test_what_is_not_enforced_yet_is_a_warning(bench: Bench, decorate: Any) -> None:
+@pytest.mark.feature("S3")
+@pytest.mark.parametrize("kind", ["read", "write"])
+@pytest.mark.parametrize("place", ["", "/broker", "/.."])
+def test_a_grant_in_or_around_the_platforms_own_data_is_an_error(
+    bench: Bench, kind: str, place: str
+) -> None:
+    path = os.path.normpath(f"{settings.RAMPART_VAR}{place}")
+
     @tool
-    @decorate
+    @isolated_process(**{kind: [path]})
     def write() -> None:
         """Write."""
 
-    assert ids(bench) == ["tools.W003"]
+    bench.registry()
+    assert [found.id for found in grants_leave_us_alone()] == ["tools.E002"]
+
+
+def test_a_grant_beside_the_platforms_own_data_is_fine(bench: Bench) -> None:
+    @tool
+    @isolated_process(network=True, read=[f"{settings.RAMPART_VAR}-not"])
+    def write() -> None:
+        """Write."""
+
+    assert ids(bench) == []
+    assert grants_leave_us_alone() == []
 
 
 @pytest.mark.feature("TD5")

@@ -362,7 +362,7 @@ STACK: tuple[Decorate, ...] = (
     side_effects(money_movement=True),
     isolated_process(network=True),
     require_idempotency_key,
-    secrets("stripe"),
+    secrets("STRIPE_KEY"),
     preview(never),
 )
 
@@ -445,6 +445,13 @@ WRONG_AT_ONCE: list[tuple[str, Callable[[], Any]]] = [
     ("secrets without a name", lambda: secrets()),
     ("a relative path", lambda: isolated_process(read=["data"])),
     ("one path that is no list", lambda: isolated_process(read="/data")),
+    ("a path that is no text", lambda: isolated_process(read=[5])),  # type: ignore[list-item]
+    ("a path with dots", lambda: isolated_process(write=["/data/../etc"])),
+    ("a path with a slash too many", lambda: isolated_process(write=["/data/"])),
+    ("a path with a NUL", lambda: isolated_process(read=["/data\0"])),
+    ("the whole machine", lambda: isolated_process(read=["/"])),
+    ("the kernel's own files", lambda: isolated_process(read=["/proc/1"])),
+    ("a device", lambda: isolated_process(write=["/dev"])),
     ("an unknown execution mode", lambda: tool(execution_mode="coroutine")(lambda: None)),
     ("a class for a tool", lambda: tool(dict)),
     ("a condition on what is no function", lambda: require_approval(100)),  # type: ignore[call-overload]

@@ -1,6 +1,5 @@
 """`serve`: the web server, as the settings have it."""
 
-import os
 import socket
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
+from rampart import holders
 from rampart.management.base import Exit, RampartCommand
 
 SECONDS_TO_STOP = 5
@@ -18,21 +18,17 @@ class Command(RampartCommand):
 
     def handle(self, **options: Any) -> None:
         self._refuse_a_taken_port()
-        granian = Path(sys.executable).with_name("granian")
-        os.execv(  # noqa: S606 - a fixed program of our own environment, no shell
-            granian,
-            [
-                str(granian),
-                "--interface", "wsgi",
-                "--host", settings.RAMPART_HOST,
-                "--port", str(settings.RAMPART_PORT),
-                "--workers", str(settings.RAMPART_WEB_WORKERS),
-                "--blocking-threads", str(settings.RAMPART_WEB_THREADS),
-                "--workers-kill-timeout", str(SECONDS_TO_STOP),
-                "--respawn-failed-workers",
-                "--log-level", "error",
-                "rampart.wsgi:application",
-            ],
+        holders.begin_with_none(
+            str(Path(sys.executable).with_name("granian")),
+            "--interface", "wsgi",
+            "--host", settings.RAMPART_HOST,
+            "--port", str(settings.RAMPART_PORT),
+            "--workers", str(settings.RAMPART_WEB_WORKERS),
+            "--blocking-threads", str(settings.RAMPART_WEB_THREADS),
+            "--workers-kill-timeout", str(SECONDS_TO_STOP),
+            "--respawn-failed-workers",
+            "--log-level", "error",
+            "rampart.wsgi:application",
         )  # fmt: skip
 
     def _refuse_a_taken_port(self) -> None:

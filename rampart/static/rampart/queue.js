@@ -4,7 +4,7 @@
   "use strict";
   const queue = document.querySelector("form[data-pulse]");
   if (!queue) return;
-  const EVERY = 20000;
+  const EVERY = Number(queue.dataset.every || 20) * 1000;
   const live = document.getElementById("queue-live");
   const news = document.getElementById("queue-news");
   let asked = performance.now();
