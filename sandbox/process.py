@@ -90,6 +90,8 @@ class Workshop:
         """
         if (timeout is not None and not timeout > 0) or not tick_seconds > 0:
             raise ValueError("a timeout or tick must be longer than nothing")
+        if secrets and profile.is_reused:
+            raise ValueError("a process that is reused is given no secrets")
         request = _request({"job": dict(job), "secrets": dict(secrets or {})}, limits)
         watch = _Watch(request, Jail(profile, limits, grants, self._waived), timeout)
         watch.on_tick, watch.tick_seconds, watch.on_progress = on_tick, tick_seconds, on_progress

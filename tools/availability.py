@@ -114,5 +114,5 @@ def strength() -> str:
         if profile.name not in whole
     ]
     waived = ", ".join(settings.RAMPART_WAIVE_ISOLATION)
-    parts = [f"whole: {', '.join(whole)}" if whole else "", *thin, waived and f"waived: {waived}"]
+    parts = [f"{', '.join(whole)} whole" if whole else "", *thin, waived and f"waived: {waived}"]
     return f"Jails here: {'; '.join(part for part in parts if part)}."

@@ -51,7 +51,6 @@ def line(id: str) -> Line:
 
 
 @db
-@pytest.mark.feature("E52", "K3")
 def test_each_failing_line_has_a_fix_and_no_other_line_has(settings: Settings) -> None:
     settings.DEBUG = True
     lines = checklist.run()
@@ -61,7 +60,6 @@ def test_each_failing_line_has_a_fix_and_no_other_line_has(settings: Settings) -
         assert bool(each.fix) == (each.status is Verdict.FAIL), each.id
 
 
-@pytest.mark.feature("E52")
 @pytest.mark.parametrize("item", items.items, ids=lambda item: item.id)
 def test_each_line_has_a_name_of_its_own_and_a_page_that_exists(item: items.Item) -> None:
     assert [each.id for each in items.items].count(item.id) == 1
@@ -71,7 +69,7 @@ def test_each_line_has_a_name_of_its_own_and_a_page_that_exists(item: items.Item
 
 
 @db
-@pytest.mark.feature("K3", "E34")
+@pytest.mark.feature("E34")
 def test_a_finding_ends_it_with_6_after_all_is_said(settings: Settings) -> None:
     settings.DEBUG = True
     out, err, code = run("checklist")
@@ -82,7 +80,7 @@ def test_a_finding_ends_it_with_6_after_all_is_said(settings: Settings) -> None:
 
 
 @db
-@pytest.mark.feature("K3", "E33")
+@pytest.mark.feature("E33")
 def test_as_json_it_is_one_bare_array(settings: Settings) -> None:
     settings.DEBUG = True
     out, _, code = run("checklist", "--json")
@@ -95,7 +93,7 @@ def test_as_json_it_is_one_bare_array(settings: Settings) -> None:
 
 @db
 @pytest.mark.postgres
-@pytest.mark.feature("K3", "E34")
+@pytest.mark.feature("E34")
 def test_without_a_finding_it_ends_with_0(bench: Bench, settings: Settings, tmp_path: Path) -> None:
     settings.RAMPART_PUBLIC_URL = "https://rampart.example"
     settings.RAMPART_VAR = tmp_path
@@ -111,7 +109,6 @@ def test_without_a_finding_it_ends_with_0(bench: Bench, settings: Settings, tmp_
     assert (code, "✖" in out, err) == (0, False, "nothing to mend\n"), out
 
 
-@pytest.mark.feature("K3")
 def test_without_a_database_it_ends_with_1(bare: Deployment) -> None:
     done = bare.manage("checklist", "--json", DATABASE_URL="postgres://127.0.0.1:1/none")
     assert (done.returncode, done.stdout) == (Exit.COULD_NOT_RUN, "")
@@ -130,7 +127,6 @@ def test_a_fault_that_would_stop_a_start_is_on_the_list(migrated: Deployment) ->
 
 
 @db
-@pytest.mark.feature("K3")
 @pytest.mark.parametrize(
     ("id", "setting", "wrong", "right"),
     [
@@ -154,7 +150,6 @@ def test_a_setting_fails_its_line_and_a_better_one_passes(
 
 
 @db
-@pytest.mark.feature("K3")
 def test_sqlite_is_a_finding_and_postgresql_is_none(settings: Settings) -> None:
     on_postgres = connection.vendor == "postgresql"
     wanted = Verdict.PASS if on_postgres else Verdict.FAIL
@@ -164,7 +159,6 @@ def test_sqlite_is_a_finding_and_postgresql_is_none(settings: Settings) -> None:
     assert (line("database").status, line("limits").status) == (wanted, Verdict.PASS)
 
 
-@pytest.mark.feature("K3")
 def test_secrets_that_others_may_read_are_a_finding(settings: Settings, tmp_path: Path) -> None:
     settings.RAMPART_VAR = tmp_path
     assert line("secrets").status is Verdict.PASS
@@ -178,7 +172,7 @@ def test_secrets_that_others_may_read_are_a_finding(settings: Settings, tmp_path
 # The jail.
 
 
-@pytest.mark.feature("S3", "K3")
+@pytest.mark.feature("S3")
 def test_the_list_says_of_each_jail_which_layers_hold_here() -> None:
     for name, layers in (("warm", 2), ("fresh", 2), ("strict", 5), ("native", 11)):
         found = line(f"jail.{name}")
@@ -187,7 +181,7 @@ def test_the_list_says_of_each_jail_which_layers_hold_here() -> None:
     assert re.match(r"\d\d forbidden acts tried", line("jail.acts").finding)
 
 
-@pytest.mark.feature("S3", "K3")
+@pytest.mark.feature("S3")
 @pytest.mark.parametrize(
     ("lacking", "jail", "layers"),
     [
@@ -310,7 +304,6 @@ def _sound() -> None:
 
 
 @db
-@pytest.mark.feature("K3")
 @pytest.mark.parametrize(
     ("id", "define"),
     [
@@ -343,7 +336,6 @@ def test_a_line_about_tools_that_are_not_there_does_not_apply(bench: Bench, id: 
     assert line(id).status is Verdict.NOT_APPLICABLE
 
 
-@pytest.mark.feature("K3")
 def test_the_tools_that_every_deployment_has_are_not_the_operators_to_mend() -> None:
     judged = {tool.name for tool in theirs()}
     assert {"echo", "lookup_order"} <= judged
@@ -354,7 +346,6 @@ def test_the_tools_that_every_deployment_has_are_not_the_operators_to_mend() -> 
 
 
 @db
-@pytest.mark.feature("K3")
 @pytest.mark.parametrize(
     ("id", "column", "faulty"),
     [

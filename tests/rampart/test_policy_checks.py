@@ -19,6 +19,7 @@ from tests.desk_cast import Rule
 from tests.processes import Deployment
 from tests.tools.conftest import Bench
 from tools import policy, require_approval, side_effects, tool
+from tools.builtin import execution
 from tools.key_cabinet import create_key
 from tools.models import ApiKey, FederatedIdentity
 
@@ -80,6 +81,13 @@ def test_a_writing_tool_without_a_rule_is_a_gap(bare_bench: Bench, write: Write)
 )
 def test_a_tool_that_its_code_rules_is_none(bare_bench: Bench, write: Write, dress: Any) -> None:
     bare_bench.build(dress(tool(write)))
+    assert found() == {}
+
+
+@db
+@pytest.mark.feature("TD4")
+def test_what_runs_in_the_strict_jail_is_none(bare_bench: Bench, write: Write) -> None:
+    bare_bench.build(tool(name=execution.NAME)(write))
     assert found() == {}
 
 

@@ -30,6 +30,12 @@ def test_the_child_finds_it_in_its_environment_and_the_next_one_does_not(keeping
 
 
 @pytest.mark.feature("X9")
+def test_a_process_that_is_reused_is_given_none(keeping):
+    with pytest.raises(ValueError, match="reused"):
+        keeping.run({"do": "environment"}, timeout=LONG, profile=WARM, secrets={"KEY": SECRET})
+
+
+@pytest.mark.feature("X9")
 def test_it_is_not_in_the_environment_that_proc_shows_of_the_child(keeping):
     job = {"do": "initial_environment"}
     assert SECRET not in keeping.run(job, timeout=LONG, secrets={"KEY": SECRET}).data
