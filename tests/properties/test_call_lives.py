@@ -36,6 +36,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient, ForceAuthClientHandler
 
 from approvals import execution, transitions, upkeep, vault
+from approvals.dispatch import queue_of
 from approvals.errors import StaleTransition
 from approvals.models import Approval, Invocation
 from approvals.records import Ending
@@ -257,21 +258,30 @@ class Lives(RuleBasedStateMachine):
 
     def deliver(self, choice: int, times: int) -> None:
         """A message comes, maybe twice, to a worker that nothing happens to."""
-        call = self._chosen(choice, "queued")
+        named = self._chosen(choice, "queued")
         for _ in range(times):
+            call = self._whose_turn(named)
             with self._step():
-                execution.run(UUID(self.ids[call]))
-            if self.model.claim(call):
+                execution.run(UUID(self.ids[named]))
+            if call and self.model.claim(call):
                 assert self.model.finish(call, call.claims, *self.model.outcome(call))
+
+    def _whose_turn(self, named: Call) -> Call | None:
+        """The call that a message takes: the one that it names, or the oldest in the same queue."""
+        queue = queue_of(named.action.tool)
+        waiting = [each for each in self.ids if each.status == "queued"]
+        beside = [each for each in waiting if queue_of(each.action.tool) == queue]
+        return named if named in beside else min(beside, key=self.ids.__getitem__, default=None)
 
     def start(self, choice: int) -> None:
         """A message comes to a worker that is still at it when this step ends, or dead."""
         self._start(self._chosen(choice, "queued"))
 
-    def _start(self, call: Call) -> None:
+    def _start(self, named: Call) -> None:
+        call = self._whose_turn(named)
         with self._step(), self._deadly_tools(), suppress(Died):
-            execution.run(UUID(self.ids[call]))
-        if self.model.claim(call):
+            execution.run(UUID(self.ids[named]))
+        if call and self.model.claim(call):
             self.workers.append(Worker(call, Invocation.objects.get(pk=self.ids[call])))
 
     def lose(self, choice: int, again: bool, late: tuple[str, Any, str | None] | None) -> None:

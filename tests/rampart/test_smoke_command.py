@@ -342,7 +342,7 @@ def test_the_key_follows_no_redirect() -> None:
 def test_its_tools_are_there_in_every_deployment_behind_a_scope(bare: Deployment) -> None:
     assert bare.manage("migrate", "--verbosity", "0").returncode == 0
     named = bare.manage("sync_tools").stdout.split()
-    assert sorted(named[1::2]) == sorted(smoke.TOOLS)
+    assert set(named[1::2]) >= set(smoke.TOOLS)
     for name in smoke.TOOLS:
         assert str(registry.find(name).scope).startswith("rampart.smoke")
 

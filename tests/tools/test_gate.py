@@ -37,6 +37,7 @@ def _paths(patterns: list[Any], prefix: str) -> Iterator[str]:
                 path.replace("<str:name>", "echo")
                 .replace("<uuid:invocation_id>", AN_ID)
                 .replace("<uuid:approval_id>", AN_ID)
+                .replace("<uuid:session_id>", AN_ID)
             )
 
 
