@@ -31,9 +31,14 @@ def send(row: Invocation) -> bool:
 
 
 def send_again(row: Invocation) -> bool:
-    """Send what no worker has come for, and put off the next time; False if it was not taken."""
-    transitions.note_dispatch(row)
-    return send(row)
+    """Send what no worker has come for, and put off the next time; False if it was not taken.
+
+    What was not taken stays due: after hours without a broker it is sent as soon as there is one.
+    """
+    taken = send(row)
+    if taken:
+        transitions.note_dispatch(row)
+    return taken
 
 
 def send_waiting(tool_name: str) -> None:

@@ -98,6 +98,7 @@ def revised(row: Invocation, arguments: dict[str, Any]) -> Revision:
     except ValueError:  # A half surrogate, or a number that no JSON reader holds exactly.
         raise Unfitting("There are characters or numbers in it that can't be kept.") from None
     action = _validated(row, meant)
+    _refuse_another_session(frozen, action)
     _refuse_what_tells(frozen, action)
     if action.digest() == row.digest:
         raise Unfitting("Nothing is changed.")
@@ -128,6 +129,13 @@ def _validated(row: Invocation, arguments: dict[str, Any]) -> Action:
         told = [f"{fault['path']}: {fault['message']}" for fault in faults]
         raise Unfitting("; ".join(told) or found.message, faults)
     return found
+
+
+def _refuse_another_session(frozen: dict[str, Any], action: Action) -> None:
+    """The caller was found to own the session that it named, and is charged there."""
+    if door.SESSION in frozen and frozen[door.SESSION] != action.frozen[door.SESSION]:
+        what = "A call stays in its session."
+        raise Unfitting(what, [{"path": door.SESSION, "message": what}])
 
 
 def _refuse_what_tells(frozen: dict[str, Any], action: Action) -> None:

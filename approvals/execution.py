@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -99,10 +100,12 @@ def run_entered(action: Action, row: Invocation) -> None:
     _finish(row, ending, redactor, attempts)
 
 
-def authority_lost(row: Invocation, board: Switchboard | None = None) -> str | None:
+def authority_lost(
+    row: Invocation, board: Switchboard | None = None, moment: datetime | None = None
+) -> str | None:
     """Why the call may not run any more, as a reason code; None if it still may.
 
-    By these switches, or as they stand now.
+    By these switches and at this moment, or as they stand now.
     """
     try:
         tool = registry.find(row.tool_name)
@@ -116,11 +119,11 @@ def authority_lost(row: Invocation, board: Switchboard | None = None) -> str | N
         return "tool_disabled"
     if row.policy_version != rulebook(fresh=True).version(tool, row.actor):
         return "policy_changed"
-    return _key_lost(row, tool)
+    return _key_lost(row, tool, moment or transitions.now())
 
 
-def _key_lost(row: Invocation, tool: ToolDefinition) -> str | None:
-    usable = ApiKey.objects.usable(transitions.now()).filter(lineage=row.lineage)
+def _key_lost(row: Invocation, tool: ToolDefinition, moment: datetime) -> str | None:
+    usable = ApiKey.objects.usable(moment).filter(lineage=row.lineage)
     rows = list(usable.values_list("issuer", "scopes", "tools"))
     if not rows:
         return "key_revoked"
@@ -138,7 +141,7 @@ def _run_queued(row: Invocation, board: Switchboard) -> None:
     if approval and approval.status == ApprovalStatus.APPROVED and approval.expires_at <= moment:
         transitions.expire(approval)
         return
-    if reason := authority_lost(row, board):
+    if reason := authority_lost(row, board, moment):
         transitions.void(row, reason)
         return
     try:

@@ -44,6 +44,8 @@ UNRUN_ERRORS = {
 }
 """Error type and text of statuses that no run has given one; void names its reason."""
 
+BEGUN_BEFORE = "a worker that died had begun it, so its effect may or may not have happened"
+
 
 UNDECIDED_STATUS = {
     "permission_denied": 403,
@@ -193,7 +195,7 @@ def error_of(row: Invocation) -> tuple[str | None, str | None]:
     error_type, error = UNRUN_ERRORS.get(InvocationStatus(row.status), (None, None))
     if row.status == InvocationStatus.VOID:
         error_type = "".join(word.title() for word in row.reason.split("_"))
-    return error_type, error
+    return error_type, f"{error}; {BEGUN_BEFORE}" if row.claims and error else error
 
 
 def _decision(approval: Approval) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _call(row: Invocation) -> dict[str, Any]:
         "status": api_word(row.status),
         "error_type": error_of(row)[0],
         "digest": row.digest,
-        "code_hash": _provenance(row).get("code_hash"),
+        "code_hash": _code_hash(row),
         "created_at": row.created_at,
         "started_at": row.started_at,
         "finished_at": row.finished_at,
@@ -80,6 +80,12 @@ def _spans(row: Invocation) -> Iterator[dict[str, Any]]:
     """Where a result says what it comes from: one entry, under the call's id."""
     if provenance := _provenance(row):
         yield {"invocation_id": str(row.pk), "tool_name": row.tool_name, "provenance": provenance}
+
+
+def _code_hash(row: Invocation) -> str | None:
+    """As the result says it; a tool may say anything."""
+    told = _provenance(row).get("code_hash")
+    return told if isinstance(told, str) else None
 
 
 def _provenance(row: Invocation) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from approvals.transitions import Said
 from audit import ledger
 from audit.canonical import storable_text
 from audit.events import EventName
-from tools import step_up
+from tools import registry, step_up
 from tools.errors import SessionNotFound, UnknownTool
 from tools.identity import Caller
 
@@ -92,7 +92,7 @@ class InvocationListView(GenericAPIView[Invocation]):
         if "status" in params:
             rows = rows.filter(status__in=_statuses(params["status"]))
         if "tool" in params:
-            rows = rows.filter(tool_name=storable_text(params["tool"]))
+            rows = rows.filter(tool_name=storable_text(registry.canonical(params["tool"])))
         if "session" in params:
             rows = rows.filter(session_id=_uuid(params["session"]))
         return rows
@@ -137,7 +137,9 @@ class ApprovalListView(GenericAPIView[Approval]):
                 raise bodies.BadRequest("no approval has this status", code="invalid_filter")
             rows = rows.filter(status=params["status"])
         if "tool" in params:
-            rows = rows.filter(invocation__tool_name=storable_text(params["tool"]))
+            rows = rows.filter(
+                invocation__tool_name=storable_text(registry.canonical(params["tool"]))
+            )
         return rows
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.bare import BARE
-from sandbox.interpreter import PRELOADED
+from sandbox.library import PRELOADED
 from sandbox.outcomes import Status
 from sandbox.process import Workshop
 from sandbox.profiles import FRESH, NATIVE, STRICT, WARM, Profile

@@ -1,6 +1,8 @@
 """Reading settings strictly: a wrong value stops the start in one line that names its variable."""
 
 import ipaddress
+import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,9 @@ from tools.tokens.keysets import parse_keys
 T = TypeVar("T")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LONGEST_FILE = 2**20
+"""Characters of a file that holds a secret."""
 
 
 class Configuration:
@@ -177,12 +182,23 @@ def _words(text: str) -> list[str]:
 
 
 def _content(name: str, file: str) -> str:
+    """The text in a file; a pipe would keep its reader waiting, and a device might never end."""
     try:
-        return Path(file).read_text().strip()
+        with open(file, encoding="utf-8-sig", opener=_open_at_once) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise ImproperlyConfigured(f"{name}: not a regular file")
+            text = opened.read(LONGEST_FILE + 1)
     except OSError as error:
         raise ImproperlyConfigured(f"{name}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ImproperlyConfigured(f"{name}: the file is not text in UTF-8") from None
+    if len(text) > LONGEST_FILE:
+        raise ImproperlyConfigured(f"{name}: the file is longer than {LONGEST_FILE} characters")
+    return text.strip()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def key_set_file(path: str) -> str:

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sandbox import acts, kernel, protocol, resources
@@ -21,7 +21,6 @@ Entry = Callable[[Any], Any]
 PROGRESS_BYTES = 4096
 PROGRESS_PER_SECOND = 10
 _NAME_CHARACTERS = 200
-_IGNORED_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
 
 
 class Channel:
@@ -61,14 +60,12 @@ def report_progress(value: Any) -> None:
         _channel.send_progress(value)
 
 
-def serve(
-    sock: socket.socket, entry: Entry, *, parent: int, jail: Jail, environment: Mapping[str, str]
-) -> NoReturn:
+def serve(sock: socket.socket, entry: Entry, *, parent: int, jail: Jail) -> NoReturn:
     """Answer one job, or as a warm child job after job, and never return to the caller's code."""
     global _channel
     code = 1
     try:
-        _leave_the_parent(sock.fileno(), parent, environment)
+        _leave_the_parent(sock.fileno(), parent)
         if jail.profile.is_reused:
             kernel.adopt_orphans()
         _enter(jail, sock)
@@ -92,23 +89,12 @@ def _enter(jail: Jail, sock: socket.socket) -> None:
     channel.send(protocol.encode({"entered": jail.profile.name}))
 
 
-def _leave_the_parent(result: int, parent: int, environment: Mapping[str, str]) -> None:
+def _leave_the_parent(result: int, parent: int) -> None:
     os.setsid()
     kernel.die_with(parent)
-    _reset_signals()
-    _close_all_but(result)
-    os.environ.clear()
-    os.environ.update(environment)
-    # `random` seeds itself anew after a fork; nothing to do for it here.
-
-
-def _reset_signals() -> None:
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        default = signal.SIG_IGN if number in _IGNORED_BY_PYTHON else signal.SIG_DFL
-        if signal.getsignal(number) is not default:
-            signal.signal(number, default)
-    signal.set_wakeup_fd(-1)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    _close_all_but(result)
+    # `random` seeds itself anew after a fork; nothing to do for it here.
 
 
 def _close_all_but(result: int) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import string
 import sys
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from types import (
     BuiltinMethodType,
@@ -28,6 +29,11 @@ MAIN = "__main__"
 """The module in which a program's classes are defined."""
 
 _NOTHING = object()
+_UNTOUCHABLE = (
+    ModuleType,
+    dataclasses.Field,
+    typing._BaseGenericAlias,  # type: ignore[attr-defined]  # what it is told, it tells its class
+)
 _MADE_BY_PYTHON = words(
     "__module__ __qualname__ __annotations__ __classcell__ __firstlineno__ "
     "__static_attributes__ __orig_bases__"
@@ -67,9 +73,14 @@ def has(owner: Any, name: Any) -> bool:
 def write(owner: Any) -> Any:
     """The object itself, if a program may change its attributes."""
     is_foreign_class = isinstance(owner, type) and not is_own(owner)
-    if is_foreign_class or isinstance(owner, ModuleType | dataclasses.Field):
+    if is_foreign_class or isinstance(owner, _UNTOUCHABLE):
         raise AttributeError("Blocked attribute change: it is a library's")
     return owner
+
+
+def change(owner: Any, name: str) -> Any:
+    """The object itself, if a program may also read its private attribute of this name."""
+    return _judged_private(owner, name, owner)
 
 
 def set_(owner: Any, name: Any, value: Any) -> None:
@@ -87,11 +98,12 @@ def vars_(*owner: Any) -> dict[str, Any]:
     (one,) = owner or _no_frames("vars")
     if isinstance(one, type) and not is_own(one):
         raise TypeError("Blocked: vars() of a library's class")
+    hidden = "__" if is_own(one) or _has_open_attributes(one) else "_"
     return {
         name: value
         for name, value in vars(one).items()
         if type(name) is str and is_permitted(name) and name not in WATCHED
-        if not name.startswith("__")
+        if not name.startswith(hidden)
     }
 
 
@@ -122,9 +134,14 @@ def _judged_private(owner: Any, name: str, value: Any) -> Any:
                 return value
             break
     else:
-        if is_own(type(owner)) or isinstance(owner, ModuleType | FunctionType | SimpleNamespace):
+        if _has_open_attributes(owner):
             return value
     raise AttributeError(f"Blocked attribute access: {name}")
+
+
+def _has_open_attributes(owner: Any) -> bool:
+    """Whether what is in the object itself, and in no class, is the program's to read."""
+    return is_own(type(owner)) or isinstance(owner, ModuleType | FunctionType | SimpleNamespace)
 
 
 def _ancestry(cls: type) -> tuple[type, ...]:
@@ -186,6 +203,30 @@ def _judged_access(owner: Any, value: Any) -> Any:
     return ask
 
 
+def _judged_descriptor(owner: Any, value: Any) -> Any:
+    """A slot of a library's class writes into its objects."""
+    if not isinstance(value, MethodWrapperType | WrapperDescriptorType):
+        return value
+    at = 0 if isinstance(value, MethodWrapperType) else 1
+
+    def ask(*args: Any) -> Any:
+        write(args[at])
+        return value(*args)
+
+    return ask
+
+
+def _judged_naming(owner: Any, value: Any) -> Any:
+    """A library's descriptor that is told its name puts something there."""
+    if is_own(getattr(value, "__func__", value)):
+        return value
+
+    def ask(*args: Any) -> Any:
+        return value(*args[:-1], check_name(args[-1]))
+
+    return ask
+
+
 _JUDGES: Mapping[str, Callable[[Any, Any], Any]] = {
     "format": _judged_format,
     "format_map": _judged_format,
@@ -195,6 +236,9 @@ _JUDGES: Mapping[str, Callable[[Any, Any], Any]] = {
     "__getattr__": _judged_access,
     "__setattr__": _judged_access,
     "__delattr__": _judged_access,
+    "__set__": _judged_descriptor,
+    "__delete__": _judged_descriptor,
+    "__set_name__": _judged_naming,
 }
 
 

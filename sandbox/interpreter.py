@@ -35,6 +35,9 @@ class Caps:
     value_json_bytes: int = 64 * 1024
     """A larger value is told as its `repr`, cut."""
 
+    value_depth: int = 64
+    """So is one of more lists and objects in each other: what is deep fails far from here."""
+
     text_characters: int = 4096
     """Of an error's message, or of a `repr`."""
 
@@ -124,6 +127,7 @@ class _Run:
         vars(main)["__builtins__"] = guards.builtins_of(importer) | {
             language.GET: guards.get,
             language.WRITE: guards.write,
+            language.CHANGE: guards.change,
         }
         sys.modules[guards.MAIN] = main  # where `dataclasses` looks for the classes' surroundings
         with (
@@ -182,7 +186,9 @@ class _Run:
         try:
             payload = protocol.encode(value)
             if len(payload) <= self._caps.value_json_bytes:
-                return protocol.decode(payload)
+                plain = protocol.decode(payload)
+                if _is_within(self._caps.value_depth, plain):
+                    return plain
         except MemoryError:
             raise
         except BaseException:  # not JSON, or a class of the program's that raises anything
@@ -193,6 +199,17 @@ class _Run:
             raise
         except BaseException:
             return "(it cannot be shown)"
+
+
+def _is_within(depth: int, value: Any) -> bool:
+    """Whether lists and objects are in each other no more often than that."""
+    level = [value]
+    for _ in range(depth + 1):
+        held = [each for each in level if isinstance(each, dict | list)]
+        if not held:
+            return True
+        level = [one for each in held for one in (each.values() if type(each) is dict else each)]
+    return False
 
 
 def _answer(

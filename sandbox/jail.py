@@ -4,6 +4,7 @@ A layer that cannot be put on stops the run before it has begun, unless an opera
 name: a jail that is quietly thinner than it says is none.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -54,6 +55,18 @@ class Jail:
             except OSError as error:
                 if layer not in self.waived:
                     raise LayerMissing(layer, str(error)) from error
+
+
+def prepare() -> None:
+    """Find out and put together, once for all that are forked from here, what does not change.
+
+    What is not to be had here is found out by whoever needs it: each layer says so itself.
+    """
+    root.look_around()
+    with contextlib.suppress(OSError):
+        seccomp.assemble()
+        kernel.capabilities()
+        landlock.version()
 
 
 def _limit_resources(jail: Jail) -> None:

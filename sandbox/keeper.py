@@ -28,15 +28,13 @@ _REST_SECONDS = 2.0
 """How often a warm child that waits for a job is: what it does of itself is not worth more."""
 
 
-def keep(
-    slot: socket.socket, entry: child.Entry, *, zygote: int, environment: Mapping[str, str]
-) -> NoReturn:
+def keep(slot: socket.socket, entry: child.Entry, *, zygote: int) -> NoReturn:
     """Serve a slot until the server or the zygote goes away, then leave nothing behind."""
     try:
         os.closerange(3, slot.fileno())
         os.closerange(slot.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         kernel.adopt_orphans()
-        _Keeper(slot, entry, zygote, environment).serve()
+        _Keeper(slot, entry, zygote).serve()
     finally:
         sweep()
         os._exit(0)
@@ -87,12 +85,9 @@ class _Run:
 
 
 class _Keeper:
-    def __init__(
-        self, slot: socket.socket, entry: child.Entry, zygote: int, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, slot: socket.socket, entry: child.Entry, zygote: int) -> None:
         self._slot = slot
         self._entry = entry
-        self._environment = environment
         self._zygote = os.pidfd_open(zygote)
         self._run: _Run | None = None
         self._waiting = select.poll()
@@ -147,9 +142,7 @@ class _Keeper:
             channel.close()
             return
         if pid == 0:
-            child.serve(
-                channel, self._entry, parent=keeper, jail=jail, environment=self._environment
-            )
+            child.serve(channel, self._entry, parent=keeper, jail=jail)
         channel.close()
         self._run = _Run(pid, jail, meter)
         self._waiting.register(self._run.end, select.POLLIN)

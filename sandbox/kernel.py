@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import struct
+from functools import cache
 
 from sandbox import system_calls
 
@@ -19,6 +20,7 @@ _CAPABILITIES_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
 
 
 def adopt_orphans() -> None:
@@ -47,8 +49,7 @@ def die_with(parent: int) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    unused = ctypes.c_ulong(0)
-    if _libc.prctl(option, ctypes.c_ulong(value), unused, unused, unused) != 0:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
@@ -95,13 +96,34 @@ def unshare(kinds: int) -> None:
     call("unshare", kinds)
 
 
+def fork_unnoticed() -> int:
+    """Fork a process that forks once more and then waits, at half the cost.
+
+    Python and the C library don't get to know of it, so they put nothing in order in a child that
+    has no use for it. They do at its own fork.
+    """
+    return call("clone", signal.SIGCHLD, None, None, None, None)
+
+
 def drop_capabilities() -> None:
     """Give up every capability, and with the bounding set the way back to any."""
-    number = 0
-    while _libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(number)) >= 0:  # until the last one
+    for number in range(capabilities()):
         _prctl(_PR_CAPBSET_DROP, number)
-        number += 1
+    lay_down_capabilities()
+
+
+def lay_down_capabilities() -> None:
+    """Give up every capability; only by running another program could any come back."""
     nobody = struct.pack("=Ii", _CAPABILITIES_VERSION_3, 0)
     if _libc.capset(nobody, bytes(24)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+@cache
+def capabilities() -> int:
+    """How many this kernel knows."""
+    number = 0
+    while _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
+        number += 1
+    return number

@@ -9,6 +9,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterable
+from functools import cache
 
 from sandbox import kernel
 
@@ -39,6 +40,7 @@ _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_OF_DEVICES
 _NEVER = _MAKE_CHARACTER_DEVICE | _MAKE_BLOCK_DEVICE
 
 
+@cache
 def version() -> int:
     """Of the kernel's Landlock; OSError where there is none."""
     return kernel.call("landlock_create_ruleset", None, 0, _VERSION)

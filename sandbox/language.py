@@ -21,11 +21,12 @@ def words(text: str) -> frozenset[str]:
 LARGEST_CODE = 10_240
 """Bytes of UTF-8."""
 
-GET, WRITE = "<get>", "<write>"
+GET, WRITE, CHANGE = "<get>", "<write>", "<change>"
 """Names that no program can say: of the guards that `guarded` puts into its tree."""
 
 WATCHED = frozenset({"format", "format_map", "register", "obj", "__new__", "__getattr__",
-                     "__setattr__", "__delattr__"})  # fmt: skip
+                     "__setattr__", "__delattr__", "__set__", "__delete__",
+                     "__set_name__"})  # fmt: skip
 """Attributes that are harmless on nearly every object, so each is judged when it is read.
 
 So is every name of one underscore: a program's own, or the inside of a library.
@@ -117,6 +118,7 @@ def guarded(tree: ast.Module) -> ast.Module:
                 value[:] = [_asking(each) for each in value]
             else:
                 setattr(node, name, _asking(value))
+        _ask_before_change(node)
     return tree
 
 
@@ -264,6 +266,13 @@ def _asking(node: object) -> object:
         return _call(GET, node, node.value, ast.Constant(node.attr))
     node.value = _call(WRITE, node, node.value)
     return node
+
+
+def _ask_before_change(node: ast.AST) -> None:
+    """`owner._name += 1` reads what it then writes."""
+    match node:
+        case ast.AugAssign(target=ast.Attribute(attr=name) as target) if is_watched(name):
+            target.value = _call(CHANGE, target, target.value, ast.Constant(name))
 
 
 def _call(guard: str, place: ast.expr, *arguments: ast.expr) -> ast.Call:

@@ -6,13 +6,14 @@ together, one that asks `sandbox.guards` stands in its place, or none.
 """
 
 import contextlib
+import copy
 import dataclasses
 import enum
 import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from sandbox import guards
@@ -37,9 +38,20 @@ for _name in PRELOADED:
 # Functions in the place of documented ones.
 
 
+_real_update_wrapper = functools.update_wrapper
+
+
 def _update_wrapper(wrapper: Any, wrapped: Any) -> Any:
-    """Without the names of attributes that the real one takes."""
-    return functools.update_wrapper(guards.write(wrapper), wrapped)
+    """The real one takes names of attributes, and copies all that a class of a library holds."""
+    whose = wrapped if isinstance(wrapped, type) else type(wrapped)
+    is_open = isinstance(wrapped, FunctionType) or guards.is_own(whose)
+    copied = functools.WRAPPER_UPDATES if is_open else ()
+    return _real_update_wrapper(guards.write(wrapper), wrapped, updated=copied)
+
+
+def _library_wraps(wrapper: Any, wrapped: Any, **_names: Any) -> Any:
+    """The same for the decorators of libraries, which name the usual attributes."""
+    return _update_wrapper(wrapper, wrapped)
 
 
 def _wraps(wrapped: Any) -> Callable[[Any], Any]:
@@ -66,6 +78,7 @@ def _dataclass(cls: Any = None, /, **options: Any) -> Any:
     """The real one writes code of the fields' names."""
     if cls is None:
         return lambda cls: _dataclass(cls, **options)
+    guards.write(cls)
     for name in vars(cls).get("__annotations__", {}):
         if not guards.check_name(name).isidentifier():
             raise TypeError("a field's name must be an identifier")
@@ -111,6 +124,20 @@ def _enum_called(cls: Any, value: Any, names: Any = None, **options: Any) -> Any
     for each in kept:
         guards.check_name(each if type(each) is str else tuple.__getitem__(each, 0))
     return _call_of_enum(cls, value, kept, **{"module": guards.MAIN} | options)
+
+
+_real_reconstruct = copy._reconstruct  # type: ignore[attr-defined]
+
+
+def _reconstruct(original: Any, *parts: Any, **options: Any) -> Any:
+    """An object that itself says what it is made of could have `deepcopy` write any attribute.
+
+    A class can't say that name; an object's dictionary holds whatever was put into it.
+    """
+    for name in getattr(original, "__dict__", ()):
+        if type(name) is not str or name == "__reduce_ex__":
+            raise AttributeError(f"Blocked attribute access: {name}")
+    return _real_reconstruct(original, *parts, **options)
 
 
 # Modules.
@@ -171,15 +198,12 @@ _WHOLE = words(
 IMPORTABLE = tuple(sorted({*_WHOLE, *_ONLY, *_WITHOUT}))
 
 
-def modules() -> dict[str, ModuleType]:
-    """A new set of them, for one program."""
+def modules() -> Mapping[str, ModuleType]:
+    """Those of the one program of this process, which makes the real ones safe for it as well."""
     enum.EnumMeta.__call__ = _enum_called  # type: ignore[method-assign]
-    made = {name: _module(name) for name in IMPORTABLE}
-    for name, module in made.items():
-        package, _, last = name.rpartition(".")
-        if package:
-            setattr(made[package], last, module)
-    return made
+    functools.update_wrapper = _library_wraps  # type: ignore[assignment]
+    copy._reconstruct = _reconstruct  # type: ignore[attr-defined]
+    return _MADE
 
 
 def importer(made: Mapping[str, ModuleType]) -> Callable[..., ModuleType]:
@@ -212,3 +236,16 @@ def _names(name: str, real: ModuleType) -> Iterable[str]:
     public = getattr(real, "__all__", None) or [n for n in dir(real) if not n.startswith("_")]
     without = _WITHOUT.get(name, "").split()
     return [each for each in public if each not in without and not each.startswith("__")]
+
+
+def _make() -> dict[str, ModuleType]:
+    made = {name: _module(name) for name in IMPORTABLE}
+    for name, module in made.items():
+        package, _, last = name.rpartition(".")
+        if package:
+            setattr(made[package], last, module)
+    return made
+
+
+_MADE = _make()
+"""Made before any process is forked: no program feels what another has changed in its own."""

@@ -25,6 +25,7 @@ _NEW_PID = 0x20000000
 _NEW_NETWORK = 0x40000000
 
 _STATUS = struct.Struct("i")
+_ALL_SIGNALS = frozenset(map(int, signal.valid_signals()))
 
 
 def enter_user() -> None:
@@ -59,7 +60,8 @@ def enter_pid() -> None:
     """Come back as the tool's process in a new pid namespace; the caller's own stays outside."""
     kernel.unshare(_NEW_PID)
     heard, told = os.pipe()
-    first = os.fork()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)  # those to the group are the tool's
+    first = kernel.fork_unnoticed()
     if first:
         _stand_outside(first, heard)
     kernel.die_with(0)  # the number of every parent outside
@@ -69,11 +71,12 @@ def enter_pid() -> None:
         _be_first(tool, told)
     os.close(heard)
     os.close(told)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def _stand_outside(first: int, heard: int) -> NoReturn:
     """Wait until nothing is left inside, and end as the tool did."""
-    _hear_no_signals()
+    os.sched_yield()  # else the child waits behind this process, for milliseconds
     _close_all_but(heard)
     told = os.read(heard, _STATUS.size)
     _, status = os.waitpid(first, 0)
@@ -82,19 +85,14 @@ def _stand_outside(first: int, heard: int) -> NoReturn:
 
 def _be_first(tool: int, told: int) -> NoReturn:
     """Reap what others leave behind until the tool ends, and tell how."""
-    _hear_no_signals()
+    os.sched_yield()
     _close_all_but(told)
-    kernel.drop_capabilities()
+    kernel.lay_down_capabilities()
     pid, status = 0, 0
     while pid != tool:
         pid, status = os.waitpid(-1, 0)
     os.write(told, _STATUS.pack(status))
     os._exit(0)
-
-
-def _hear_no_signals() -> None:
-    """They are in the tool's process group: what is sent to it is meant for the tool."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
 def _close_all_but(kept: int) -> None:

@@ -234,6 +234,8 @@ class _Watch:
             self._hear_all()  # said before the end; with all dead it cannot go on for ever
         verdict = self._verdict or _died(ending)
         died = verdict.status not in (Status.SUCCESS, Status.ERROR)
+        if not self.keeps_child:
+            self._now = time.monotonic()  # an answer is not the end: its process may go on
         return replace(
             verdict,
             jail=self.jail.profile.name,
@@ -317,7 +319,7 @@ class _Watch:
         """A child of ours drops what is too much; more than that is a tool's own flood."""
         self._progress_heard += 1
         allowed = _PROGRESS_BURST + (self._now - self._started) * PROGRESS_PER_SECOND
-        if self._progress_heard > allowed:
+        if self._progress_heard > allowed or len(protocol.encode(value)) > PROGRESS_BYTES:
             raise BadFrame
         if self.on_progress is not None:
             self.on_progress(value)

@@ -119,7 +119,7 @@ def _reaped_seconds() -> float:
 
 
 def _address_space() -> int:
-    with open("/proc/self/statm") as statm:
+    with open("/proc/self/statm", "rb", buffering=0) as statm:
         return int(statm.read().split()[0]) * _PAGE
 
 

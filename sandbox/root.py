@@ -7,10 +7,11 @@ have is no question of rights any more: there is no path to it.
 
 import contextlib
 import os
+import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from sandbox import mounts
 from sandbox.errors import LayerMissing
@@ -48,8 +49,8 @@ _NETWORK = (
 _IMPORTABLE = (".py", ".pyc", ".so")
 
 _FILES = {
-    "/etc/passwd": f"tool:x:{ID_INSIDE}:{ID_INSIDE}::{SCRATCH}:/bin/sh\n",
-    "/etc/group": f"tool:x:{ID_INSIDE}:\n",
+    "/etc/passwd": f"tool:x:{ID_INSIDE}:{ID_INSIDE}::{SCRATCH}:/bin/sh\n".encode(),
+    "/etc/group": f"tool:x:{ID_INSIDE}:\n".encode(),
 }
 _LINKS = {
     "/dev/fd": "/proc/self/fd",
@@ -76,10 +77,15 @@ class Place:
 
 def fault_of_grant(path: str) -> str | None:
     """Why a path can never be granted; None if it can be."""
-    if not path.startswith("/") or "\0" in path or os.path.normpath(path) != path:
+    is_absolute = path.startswith("/") and not path.startswith(
+        "//"
+    )  # two are another root to POSIX
+    if not is_absolute or "\0" in path or os.path.normpath(path) != path:
         return "is not an absolute path in its shortest form"
     if path == "/" or is_below(path, NEVER_GRANTED):
         return "is the machine itself, not a folder of files"
+    if path == SCRATCH:
+        return "is where the jail's own scratch is"
     return None
 
 
@@ -88,7 +94,7 @@ def enter(grants: Grants, scratch_bytes: int) -> None:
     mounts.have_own()
     copies = {place.path: _copy(place) for place in _places(grants)}
     mounts.make("tmpfs", _BASE, _CLOSED, _ROOT_SIZE)
-    _furnish(scratch_bytes)
+    _furnish(scratch_bytes, _LINKS | _wanted(grants.network)[1])
     for path, tree in copies.items():
         if tree is not None:
             _stand_in(_BASE + path, tree)
@@ -127,9 +133,19 @@ def _places(grants: Grants) -> list[Place]:
 
 
 @cache
-def _needed(network: bool) -> tuple[Place, ...]:
+def _wanted(network: bool) -> tuple[list[str], dict[str, str]]:
+    """What is there of it: paths to show, and links that lead to one of these."""
     wanted = [*_SYSTEM, *_CONFIGURATION, *(_NETWORK if network else ()), *_code()]
-    folders = [Place(path) for path in _outermost(wanted) if os.path.exists(path)]
+    there = [path for path in _outermost(wanted) if os.path.exists(path)]
+    leading = {path: to for path in there if (to := os.path.realpath(path)) != path}
+    shown = [path for path in there if path not in leading]
+    links = {path: to for path, to in leading.items() if is_below(to, shown)}
+    return [path for path in there if path not in links], links
+
+
+@cache
+def _needed(network: bool) -> tuple[Place, ...]:
+    folders = [Place(path) for path in _wanted(network)[0]]
     devices = [Place(path, READ_ONLY | NO_SETUID | NO_PROGRAMS) for path in _DEVICES]
     return (*folders, *devices)
 
@@ -201,24 +217,32 @@ def _refuse_link(path: str, descriptor: int) -> None:
         raise LayerMissing(Layer.PRIVATE_ROOT, why)
 
 
-def _furnish(scratch_bytes: int) -> None:
+def _furnish(scratch_bytes: int, links: Mapping[str, str]) -> None:
     for folder in ("/dev", "/etc", "/proc", SCRATCH):
         os.mkdir(_BASE + folder)
     options = f"size={scratch_bytes},nr_inodes={_SCRATCH_INODES},mode=700"
     mounts.make("tmpfs", _BASE + SCRATCH, _WRITABLE, options)
     for path, text in _FILES.items():
-        with open(_BASE + path, "w") as file:
-            file.write(text)
-    for path, target in _LINKS.items():
-        os.symlink(target, _BASE + path)
+        file = os.open(_BASE + path, os.O_CREAT | os.O_WRONLY, 0o644)
+        os.write(file, text)
+        os.close(file)
+    for path, target in links.items():
+        _in_its_folder(_BASE + path, partial(os.symlink, target))
 
 
 def _stand_in(path: str, tree: int) -> None:
     """Something to mount over: an empty folder or file, unless there is one already."""
-    is_folder = os.path.isdir(f"/proc/self/fd/{tree}")
-    os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
-    if not is_folder and not os.path.exists(path):
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    with contextlib.suppress(FileExistsError):
+        _in_its_folder(path, os.mkdir if stat.S_ISDIR(os.fstat(tree).st_mode) else os.mknod)
+
+
+def _in_its_folder(path: str, make: Callable[[str], None]) -> None:
+    """Make it, and the folder for it only if that turns out to be missing: most are there."""
+    try:
+        make(path)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path))
+        make(path)
 
 
 def _show_processes() -> None:

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from errno import EACCES, EAFNOSUPPORT, ENOSYS, EPERM
+from functools import cache
 from socket import AF_INET, AF_INET6, AF_UNIX
 
 from sandbox import system_calls
@@ -93,7 +94,12 @@ def _abort() -> Rule:
 
 def strict() -> bytes:
     """For this very process: it may compute, speak to its server, and end."""
-    return program((*_COMPUTING, _abort()), KILL)
+    return _for_all_who_compute() + _tests_of((_abort(),), KILL) + _line(_RETURN, KILL)
+
+
+@cache
+def _for_all_who_compute() -> bytes:
+    return _opening() + _tests_of(_COMPUTING, KILL)
 
 
 # NATIVE.
@@ -150,11 +156,19 @@ _NO_SOCKET_FILES = (int(AF_INET), int(AF_INET6))
 """A socket file in a granted folder would be a way out of a jail without network."""
 
 
+@cache
 def native(*, network: bool) -> bytes:
     """All that programs usually do, but not around the walls."""
     families = Where(0, _ANY_SOCKET if network else _NO_SOCKET_FILES)
     sockets = Rule("socket", ALLOW, (families,), otherwise=refuse(EAFNOSUPPORT))
     return program((*_NATIVE, sockets), ALLOW, newest=system_calls.NEWEST)
+
+
+def assemble() -> None:
+    """Once for all that are forked from here: a child only has to hand its program over."""
+    _for_all_who_compute()
+    for network in (False, True):
+        native(network=network)
 
 
 # The kernel's language: classic BPF, see linux/filter.h and linux/seccomp.h.
@@ -168,6 +182,10 @@ _OTHER_NUMBERS = 0x4000_0000
 
 def program(rules: Iterable[Rule], otherwise: int, *, newest: int | None = None) -> bytes:
     """The first rule that names a call decides; calls after the newest are as if not there."""
+    return _opening(newest) + _tests_of(rules, otherwise) + _line(_RETURN, otherwise)
+
+
+def _opening(newest: int | None = None) -> bytes:
     lines = [
         _line(_LOAD, _MACHINE_AT),
         _line(_IS_EQUAL, system_calls.machine().audit, 1, 0),
@@ -178,9 +196,11 @@ def program(rules: Iterable[Rule], otherwise: int, *, newest: int | None = None)
     ]
     if newest is not None:
         lines += [_line(_IS_GREATER, newest, 0, 1), _line(_RETURN, refuse(ENOSYS))]
-    for rule in rules:
-        lines += _lines_of(rule, otherwise)
-    return b"".join([*lines, _line(_RETURN, otherwise)])
+    return b"".join(lines)
+
+
+def _tests_of(rules: Iterable[Rule], otherwise: int) -> bytes:
+    return b"".join(line for rule in rules for line in _lines_of(rule, otherwise))
 
 
 def _lines_of(rule: Rule, otherwise: int) -> Iterator[bytes]:

@@ -15,10 +15,12 @@ import time
 from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
-from sandbox import kernel, protocol, root, sources
+from sandbox import jail, kernel, protocol, sources
 from sandbox.child import Entry
 from sandbox.keeper import keep
 from sandbox.reaping import hold_back_deaths, sweep
+
+_IGNORED_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
 
 
 def main(descriptor: int, server: int) -> NoReturn:
@@ -27,12 +29,11 @@ def main(descriptor: int, server: int) -> NoReturn:
     hold_back_deaths()
     kernel.adopt_orphans()
     kernel.gain_no_rights()
-    environment = dict(os.environ)  # before any module can add to it
     control = socket.socket(fileno=descriptor)
     try:
         entry = _prepare(control)
         if entry is not None:
-            _Zygote(control, entry, server, environment).serve()
+            _Zygote(control, entry, server).serve()
     finally:
         sweep()
         os._exit(0)
@@ -41,10 +42,12 @@ def main(descriptor: int, server: int) -> NoReturn:
 def _prepare(control: socket.socket) -> Entry | None:
     hello = protocol.receive(control)
     began = time.time_ns()
+    environment = dict(os.environ)
     try:
         entry = _load(hello)
+        _undo_what_modules_set(environment)
         _refuse_threads()
-        root.look_around()
+        jail.prepare()
     except BaseException as error:  # a module may call sys.exit; the server wants the reason
         protocol.send(control, {"failed": f"{type(error).__name__}: {error}"[:4096]})
         return None
@@ -66,6 +69,17 @@ def _load(hello: Mapping[str, Any]) -> Entry:
     return cast(Entry, entry)
 
 
+def _undo_what_modules_set(environment: Mapping[str, str]) -> None:
+    """Here and not in each child, which would copy the pages that it touches for that."""
+    os.environ.clear()
+    os.environ.update(environment)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        default = signal.SIG_IGN if number in _IGNORED_BY_PYTHON else signal.SIG_DFL
+        if signal.getsignal(number) is not default:
+            signal.signal(number, default)
+    signal.set_wakeup_fd(-1)
+
+
 def _refuse_threads() -> None:
     """A lock that another thread holds stays held forever in a fork."""
     threads = len(os.listdir("/proc/self/task"))
@@ -74,12 +88,9 @@ def _refuse_threads() -> None:
 
 
 class _Zygote:
-    def __init__(
-        self, control: socket.socket, entry: Entry, server: int, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, control: socket.socket, entry: Entry, server: int) -> None:
         self._control = control
         self._entry = entry
-        self._environment = environment
         self._server = os.pidfd_open(server)  # a fork of the server may hold the socket open
         self._keepers: dict[int, int] = {}
         """Pid of each keeper by the descriptor that tells its end."""
@@ -118,7 +129,7 @@ class _Zygote:
             slot.close()  # the server reads this as a slot that went away
             return
         if pid == 0:
-            keep(slot, self._entry, zygote=zygote, environment=self._environment)
+            keep(slot, self._entry, zygote=zygote)
         slot.close()
         end = os.pidfd_open(pid)
         self._keepers[end] = pid

@@ -1,6 +1,8 @@
 """System checks of the tools, each with a stable id."""
 
 import ipaddress
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +13,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from sandbox.root import is_below
 from tools import registry
 from tools.definition import ToolDefinition
+
+_PROGRAMS = ("/bin", "/lib", "/lib32", "/lib64", "/sbin", "/usr")
 
 
 @register()
@@ -63,6 +67,37 @@ def grants_leave_us_alone(**kwargs: Any) -> list[CheckMessage]:
         for path in _granted(tool)
         if is_below(path, own) or any(is_below(each, [path]) for each in own)
     ]
+
+
+@register()
+def grants_leave_the_code_alone(**kwargs: Any) -> list[CheckMessage]:
+    """tools.E003: a tool may write where programs and modules lie that others run."""
+    return [
+        Error(
+            f"{tool.name} may write in {path}, which is in or around {code}",
+            hint="what it leaves there is run later, outside of its jail: grant another folder",
+            id="tools.E003",
+        )
+        for tool in registry.loaded().values()
+        if tool.grants is not None
+        for path in tool.grants.write
+        if (code := _code_at(path))
+    ]
+
+
+def _code_at(path: str) -> str | None:
+    """Whose code could be another one after a write below this path; None: nobody's.
+
+    A folder beside a package's modules, or in it, is no place that anything is imported from.
+    """
+    homes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, *_PROGRAMS}
+    for home in sorted({*homes, *map(os.path.realpath, homes)}):
+        if is_below(path, [home]):
+            return home
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    places = {os.path.abspath(place) for place in (*sys.path, *filter(None, files))}
+    around = {*homes, *places, *map(os.path.realpath, [*homes, *places])}
+    return next((place for place in sorted(around) if is_below(place, [path])), None)
 
 
 def _granted(tool: ToolDefinition) -> tuple[str, ...]:

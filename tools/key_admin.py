@@ -314,7 +314,7 @@ class ApiKeyAdmin(Window):
     @transaction.atomic
     def _rotated(self, key: ApiKey, form: RotationForm, by: User) -> Made | None:
         """The new key, or None and an error in the form. Two clicks come one after the other."""
-        ApiKey.objects.select_for_update().get(pk=key.pk)
+        key_cabinet.hold([key.prefix])
         given = dict(form.cleaned_data)
         if given.pop("seen") not in ("", _seen(_successor_of(key))):
             form.add_error(None, "It has been rotated since this page was opened.")

@@ -14,7 +14,7 @@ from django.db import transaction
 from audit import ledger
 from audit.events import EventName
 from audit.models import local_now
-from tools import identity, keys
+from tools import identity, keys, registry
 from tools.budgets import ceilings_of
 from tools.errors import KeyRefused
 from tools.limits import RateLimit
@@ -53,7 +53,7 @@ def create_key(
         owner=owner or service_account(actor),
         created_by=maker,
         scopes=scope_words(scopes),
-        tools=list(tools),
+        tools=[registry.canonical(name) for name in tools],
         cidrs=[_network(cidr) for cidr in cidrs],
         rate_tier=_tier(rate_tier),
         ceilings=_ceilings(ceilings),
@@ -83,7 +83,7 @@ def rotate_key(
     Raises KeyRefused for a revoked key, one that was replaced and whose successor is in use, and a
     lifetime that can't be; ApiKey.DoesNotExist for an unknown one.
     """
-    (old,) = _held([prefix])
+    (old,) = hold([prefix])
     now = local_now()
     if by_holder and not ApiKey.objects.usable(now).filter(pk=old.pk).exists():
         raise KeyRefused("its time is over")
@@ -129,7 +129,7 @@ def revoke_key(prefix: str, *, by: str, reason: str = "") -> bool:
 
     The reason, in a person's words, goes into the ledger.
     """
-    (row,) = _held([prefix])
+    (row,) = hold([prefix])
     return _revoke(row, local_now(), by=by, told=reason)
 
 
@@ -141,7 +141,7 @@ def revoke_keys(
 
     ApiKey.DoesNotExist if one is unknown.
     """
-    rows = _held(prefixes)
+    rows = hold(prefixes)
     if with_lineage:
         lineages = {row.lineage for row in rows}
         rows = list(ApiKey.objects.filter(lineage__in=lineages).order_by("pk"))
@@ -163,7 +163,7 @@ def _revoke(row: ApiKey, now: datetime, *, by: str, why: str = "", told: str = "
     return bool(changed)
 
 
-def _held(prefixes: Sequence[str]) -> list[ApiKey]:
+def hold(prefixes: Sequence[str]) -> list[ApiKey]:
     """The keys, read while nobody else can rotate or revoke a key of the same callers.
 
     A caller's first key stands for the caller: whoever has locked its row sees all its keys.

@@ -77,12 +77,15 @@ def problems() -> list[str]:
     return list(_registry.problems) if _registry is not None else []
 
 
+def canonical(name: str) -> str:
+    """The tool's own name where this is another of it: `rlm_exec_run` is `rlm.exec.run`."""
+    dotted = name.replace("_", ".") if name.startswith("rlm_") else name
+    return dotted if name not in loaded() and dotted in loaded() else name
+
+
 def find(name: str) -> ToolDefinition:
-    """The tool of this name, or UnknownTool. `rlm.exec.run` answers to `rlm_exec_run` as well."""
-    tools = loaded()
-    if name not in tools and name.startswith("rlm_"):
-        name = name.replace("_", ".")
+    """The tool of this name, or UnknownTool."""
     try:
-        return tools[name]
+        return loaded()[canonical(name)]
     except KeyError:
         raise UnknownTool(f"no tool is called {name!r}") from None

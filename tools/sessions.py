@@ -38,8 +38,9 @@ def open_session(
 
     The caller's keys are locked meanwhile, so that the number of its sessions can't be raced.
     """
-    kin = ApiKey.objects.select_for_update().filter(lineage=caller.lineage).order_by("pk")
-    keys = {pk: (ceilings, now) for pk, ceilings, now in kin.values_list("pk", "ceilings", Now())}
+    kin = ApiKey.objects.select_for_update(no_key=True).filter(lineage=caller.lineage)
+    found = kin.order_by("pk").values_list("pk", "ceilings", Now())
+    keys = {pk: (ceilings, now) for pk, ceilings, now in found}
     ceilings, now = keys[caller.key_id]
     budgets = within(asked, Budgets(**ceilings))
     recently = now - SHORTEST_STAY

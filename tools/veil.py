@@ -19,6 +19,9 @@ from sandbox.outcomes import Outcome
 SHORTEST_SECRET = 8
 """Shorter texts stand in too many innocent words."""
 
+SHORTEST_LINE = 16
+"""A line of a secret that has several is hidden by itself from this length on."""
+
 SHORTEST_REST = 4
 """How much of a secret is known again where a text was cut off in the midst of it."""
 
@@ -40,8 +43,10 @@ class Veil:
     @classmethod
     def over(cls, secrets: Iterable[str]) -> "Veil":
         """The veil over these secrets."""
-        plain = {form for secret in secrets for form in _forms(secret)}
-        coded = {form for secret in secrets for form in _in_base64(secret.strip().encode())}
+        whole = [secret.strip() for secret in secrets]
+        parts = {*whole, *(line for secret in whole for line in _lines(secret))}
+        plain = {form for part in parts for form in _forms(part)}
+        coded = {form for secret in whole for form in _in_base64(secret.encode())}
         return cls(tuple(sorted(plain)), tuple(sorted(coded)))
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
@@ -63,8 +68,8 @@ class Veil:
                 return value
 
     def text(self, text: str) -> str:
-        """The text with every secret hidden."""
-        return _hidden(text, self._spans(text))
+        """The text with every secret hidden; what is shorter than any holds none."""
+        return text if len(text) < SHORTEST_SECRET else _hidden(text, self._spans(text))
 
     def cut_text(self, text: str) -> str:
         """As above, for a text that may have been cut off in the midst of a secret."""
@@ -95,16 +100,22 @@ class Veil:
                     break
 
 
-def _forms(secret: str) -> Iterator[str]:
+def _lines(secret: str) -> Iterator[str]:
+    """What a key in PEM is made of: its lines are often joined, indented, or shown by ones."""
+    for line in map(str.strip, secret.splitlines()):
+        if len(line) >= SHORTEST_LINE and not line.startswith("-----"):
+            yield line
+
+
+def _forms(text: str) -> Iterator[str]:
     """The secret as it is, and as Python, JSON, URLs, HTML and hexadecimal write it.
 
     Python and JSON also twice over, as where an error quotes a request's body.
     """
-    text = secret.strip()
     for once in {text, repr(text.encode())[2:-1], *_escaped(text)}:
         yield from (once, *_escaped(once))
     yield from (quote(text), quote_plus(text), quote(text, safe=""))
-    yield escape(text)
+    yield from (escape(text), escape(text, quote=False))
     yield from (text.encode().hex(), text.encode().hex().upper())
 
 

@@ -25,7 +25,7 @@ class ToolView(APIView):
 
     def get(self, request: Request, name: str) -> Response:
         for tool in callable_tools(request.user):
-            if tool.name == name:
+            if tool.name == registry.canonical(name):
                 return Response(describe(tool))
         raise NotFound(f"no tool is called {name!r}", code="unknown_tool")
 

@@ -88,7 +88,8 @@ def enter_held(action: Action, judgement: Judgement) -> Held | None:
     """
     visit, moment = action.visit, now()
     with transaction.atomic():
-        list(ApiKey.objects.select_for_update().filter(lineage=visit.caller.lineage).order_by("pk"))
+        kin = ApiKey.objects.select_for_update(no_key=True).filter(lineage=visit.caller.lineage)
+        list(kin.order_by("pk"))  # No key: who has charged the session must be able to name one.
         held = Invocation.objects.held().of_lineage(visit.caller.lineage)
         if visit.call.idempotency_key is None:
             for twin in held.filter(asked_digest=action.digest()).select_related("approval"):

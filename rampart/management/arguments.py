@@ -18,6 +18,7 @@ from tools.keys import LONGEST_CREDENTIAL
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 STDIN = "-"
+MOST_DIGITS = 9
 LONGEST_WAIT = 86_400
 """Seconds; here a wait holds no thread of a server."""
 
@@ -80,6 +81,7 @@ def id_of(text: str) -> UUID:
 
 def seconds(given: str) -> int:
     """The type of `--wait`: a whole number, at most a day."""
-    if not given.isascii() or not given.isdigit() or int(given[:7]) > LONGEST_WAIT:
+    is_number = given.isascii() and given.isdigit() and len(given) <= MOST_DIGITS
+    if not is_number or int(given) > LONGEST_WAIT:
         raise argparse.ArgumentTypeError(f"takes a whole number up to {LONGEST_WAIT}")
     return int(given)

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
@@ -34,12 +35,24 @@ class RampartCommand(BaseCommand):
         super().__init__(*args, **kwargs | {"no_color": True})
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run; a database that does not answer, or lacks its tables, ends it in one line."""
+        """Run; a database that does not answer, or lacks its tables, ends it in one line.
+
+        A reader that has seen enough, as `head` has, ends it without a complaint.
+        """
         try:
-            return super().execute(*args, **options)
+            return self._said_to_the_end(*args, **options)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # For what is unsaid.
+            raise SystemExit(int(Exit.COULD_NOT_RUN)) from None
         except (OperationalError, ProgrammingError, InterfaceError) as error:
             reason = str(error).partition("\n")[0]
             raise self.fail(f"the database: {reason}", Exit.COULD_NOT_RUN) from None
+
+    def _said_to_the_end(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        finally:
+            self.stdout.flush()
 
     def fail(self, message: str, code: Exit) -> CommandError:
         """The error that ends the command with this exit code."""

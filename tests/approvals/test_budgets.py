@@ -367,6 +367,15 @@ def test_the_report_tells_of_every_call_and_outlives_the_session(
 
 
 @pytest.mark.feature("B6", "U7")
+def test_a_hash_that_is_no_text_is_not_taken_for_one(agent: Agent) -> None:
+    session = open_one(agent)
+    for told in ("ab12", {"a": 1}, 5):
+        call(agent, session, value={"provenance": {"code_hash": told}})
+    calls = report_of(agent, session)["calls"]
+    assert [each["code_hash"] for each in calls] == ["ab12", None, None]
+
+
+@pytest.mark.feature("B6")
 def test_the_report_is_given_as_one_text_on_demand(agent: Agent) -> None:
     session = open_one(agent)
     call(agent, session, value="ü")

@@ -15,6 +15,7 @@ from audit.models import Event
 from tests.approvals.test_deciding import decide
 from tests.conftest import REVIEWER_PERMISSIONS, Agent, effects, person, work
 from tests.desk_cast import Rule
+from tests.session_kit import open_one
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +78,19 @@ def test_both_forms_both_digests_and_the_difference_are_in_the_ledger(
     (edit,) = Edit.objects.all()
     assert (edit.before["amount"], edit.after["amount"]) == (900, 450)
     assert CARD not in str(event.metadata) + str(edit.before) + str(edit.after)
+
+
+@pytest.mark.feature("AP13", "B3")
+@pytest.mark.parametrize("other", [None, "01a20449-a060-7649-bdcc-69cb5d6551eb"])
+def test_a_call_stays_in_the_session_that_its_caller_has_named(
+    agent: Agent, reviewer: User, write_rule: Rule, other: str | None
+) -> None:
+    write_rule("held", [(1, None)], tool="of_session")
+    agent.invoke("of_session", session_id=str(open_one(agent).pk), value=1)
+    held = Approval.objects.with_everything().get()
+    with pytest.raises(Unfitting, match=r"A call stays in its session\."):
+        edited(held, reviewer, session_id=other)
+    assert isinstance(edited(held, reviewer, value=2), Decided)
 
 
 @pytest.mark.feature("AP13", "AP8")

@@ -14,6 +14,7 @@ from approvals.models import Invocation
 from audit import ledger
 from audit.models import Event
 from tests.conftest import Agent, MakeAgent, effects, work
+from tests.session_kit import open_one
 from tools import catalogue, rate_limits
 from tools.models import EmergencyStop, Tool
 
@@ -300,6 +301,22 @@ def test_unruled_writes_are_allowed_held_or_denied_as_the_operator_says(
         words.append(agent.invoke("leave_trace", path=str(trace), text=word).json()["status"])
     assert words == ["pending", "requires_approval", "denied"]
     assert agent.invoke("echo", value=1).status_code == 200
+
+
+def test_calls_are_found_by_either_name_of_a_tool(make_agent: MakeAgent) -> None:
+    agent = make_agent(scopes=("rlm.exec",))
+    arguments = {"session_id": str(open_one(agent).pk), "code": "1"}
+    assert agent.post("rlm_exec_run", {"arguments": arguments}).status_code == 202
+    for name in ("rlm.exec.run", "rlm_exec_run"):
+        (found,) = agent.get(f"invocations?tool={name}").json()["invocations"]
+        assert found["tool_name"] == "rlm.exec.run"
+    assert agent.get("invocations?tool=rlm_exec").json()["invocations"] == []
+
+
+def test_a_tool_is_found_and_a_key_limited_to_it_by_either_name(make_agent: MakeAgent) -> None:
+    agent = make_agent(scopes=("rlm.exec",), tools=("rlm_exec_run",))
+    assert agent.get("tools/rlm_exec_run").json()["name"] == "rlm.exec.run"
+    assert [tool["name"] for tool in agent.get("tools").json()["tools"]] == ["rlm.exec.run"]
 
 
 @pytest.mark.feature("H4", "T20")

@@ -10,13 +10,25 @@ from django.db import OperationalError
 from pytest import MonkeyPatch
 from pytest_django import Settings
 
-from approvals import deciding, dispatch, execution, places, transitions, upkeep, vault, waiting
+from approvals import (
+    deciding,
+    dispatch,
+    execution,
+    pipeline,
+    places,
+    transitions,
+    upkeep,
+    vault,
+    waiting,
+)
 from approvals.errors import StaleTransition, UnreadableArguments
 from approvals.models import Invocation
 from approvals.records import Ending
 from audit.models import Event
 from tests.approvals.test_deciding import decide
 from tests.conftest import Agent, as_person, effects, held, work
+from tools import catalogue
+from tools.models import Tool
 
 pytestmark = pytest.mark.django_db
 
@@ -63,6 +75,21 @@ def test_a_broker_that_is_down_costs_nothing_but_time(
     assert answer.status_code == 202
     work()
     assert effects(trace) == ["ran"]
+
+
+@pytest.mark.feature("X2")
+def test_however_long_the_broker_was_away_a_call_is_sent_as_soon_as_it_is_back(
+    agent: Agent, trace: Path, monkeypatch: MonkeyPatch
+) -> None:
+    agent.invoke("leave_trace", path=str(trace))
+    due = Invocation.objects.get().dispatch_after
+    assert due is not None
+    monkeypatch.setattr(dispatch, "send", lambda row: False)
+    rounds = [upkeep.send_unsent(due + timedelta(seconds=2 * number)) for number in range(200)]
+    assert sum(rounds) == 0
+    monkeypatch.setattr(dispatch, "send", lambda row: True)
+    assert upkeep.send_unsent(due) == 1
+    assert upkeep.send_unsent(due) == 0
 
 
 def test_two_messages_for_one_call_run_it_once(agent: Agent, trace: Path) -> None:
@@ -333,3 +360,26 @@ def test_the_lease_is_renewed_in_a_pause(
     assert (row.status, row.attempts) == ("error", 2)
     assert len(renewed) > 3
     assert all(renewed)
+
+
+@pytest.mark.feature("X5")
+@pytest.mark.parametrize(("how", "status"), [("cancelled", "cancelled"), ("switched off", "void")])
+def test_a_call_that_a_dead_worker_had_begun_says_so_though_it_never_runs_again(
+    agent: Agent, trace: Path, how: str, status: str
+) -> None:
+    for _ in range(2):
+        agent.invoke("may_repeat", path=str(trace), go=str(trace))
+    begun, waiting_only = Invocation.objects.order_by("pk")
+    transitions.claim(begun, transitions.now())
+    Invocation.objects.filter(pk=begun.pk).update(lease_expires_at=transitions.now())
+    assert upkeep.settle_lost(transitions.now()) == 1
+    if how == "cancelled":
+        for row in Invocation.objects.all():
+            assert pipeline.cancel(row, by="owner")
+    else:
+        catalogue.set_enabled(Tool.objects.get(name="may_repeat"), False, by="operator")
+        work()
+    told = [agent.get(f"invocations/{row.pk}").json() for row in (begun, waiting_only)]
+    assert [answer["status"] for answer in told] == [status, status]
+    assert ["may or may not have happened" in answer["error"] for answer in told] == [True, False]
+    assert effects(trace) == []

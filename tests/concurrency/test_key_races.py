@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from audit.models import local_now
+from tests.admin.conftest import browser
 from tests.stack import until
 from tools import identity, key_cabinet
 from tools.errors import KeyRefused
@@ -149,3 +150,28 @@ def test_rotating_and_revoking_crosswise_end_both(
     pause.may_go_on.set()
     assert one.result()[0].rotated_from == row
     assert other.result() == {successor.prefix: False, row.prefix: True}
+
+
+@pytest.mark.feature("I3", "B1")
+def test_a_key_is_replaced_in_the_admin_while_its_caller_opens_a_session(
+    key: tuple[ApiKey, str], reviewer: User, monkeypatch: MonkeyPatch
+) -> None:
+    """Both lock the caller's keys: in the same order, or each would wait for the other."""
+    successor, text = rotate_key(key[0].prefix, by="test")
+    assert ask(text).status_code == 200
+    reached, may_go_on = threading.Event(), threading.Event()
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        reached.set()
+        assert may_go_on.wait(30)
+        return rotate_key(*args, **kwargs)
+
+    monkeypatch.setattr(key_cabinet, "rotate_key", late)
+    page = f"/admin/tools/apikey/{successor.pk}/rotate/"
+    operator = Other(lambda: browser(reviewer).post(page, {"seen": ""}))
+    assert reached.wait(30)
+    caller = Other(lambda: ask(text, "sessions", "post"))
+    until(somebody_waits_for_a_lock)
+    may_go_on.set()
+    assert [each.result().status_code for each in (operator, caller)] == [200, 201]
+    assert ApiKey.objects.count() == 3

@@ -144,3 +144,18 @@ def test_the_number_of_sessions_cannot_be_raced(
     monkeypatch.setattr(sessions, "MOST_OPEN", 5)
     codes = Counter(at_once(20, lambda _: ask_for(agent).status_code))
     assert codes == {201: 5, 429: 15}
+
+
+@pytest.mark.feature("B4", "AP8")
+def test_calls_that_wait_for_people_and_calls_that_do_not_get_along_in_one_session(
+    agent: Agent, trace: Path
+) -> None:
+    session = open_one(agent)
+
+    def act(number: int) -> set[int]:
+        tool = ("guarded_trace", "leave_trace")[number % 2]
+        each = (f"{number} {turn}" for turn in range(6))
+        return {call(agent, session, tool, path=str(trace), text=it).status_code for it in each}
+
+    assert at_once(8, act) == [{202}] * 8
+    assert now(session.pk).tool_calls == 48

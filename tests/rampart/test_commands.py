@@ -1,8 +1,12 @@
 """Commands for scripts: data on stdout, talk on stderr, exit codes that mean one thing each."""
 
 import json
+import os
 import re
 import sqlite3
+import subprocess
+import sys
+from argparse import ArgumentTypeError
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -18,10 +22,11 @@ from approvals.models import Approval
 from audit import ledger, verification
 from audit.events import EventName
 from audit.models import Event, local_now
+from rampart.management.arguments import seconds
 from rampart.management.base import Exit
 from tests.audit.conftest import run_sql, the_ledger_open
 from tests.conftest import Agent, MakeAgent, held
-from tests.processes import Deployment
+from tests.processes import ROOT, Deployment
 from tests.tools.conftest import Bench
 from tools import identity, keys, require_approval, tool
 from tools.key_cabinet import rotate_key
@@ -377,3 +382,46 @@ def test_a_ledger_that_cannot_be_read_ends_the_process_with_1(bare: Deployment) 
 def test_the_demo_loads_twice_as_processes(migrated: Deployment) -> None:
     first, second = (migrated.manage("load_demo").stdout for _ in range(2))
     assert "RAMPART_KEY=rmp_" in first and "RAMPART_KEY=rmp_" not in second
+
+
+# Limits of tools.
+
+
+@pytest.mark.feature("X10", "E33")
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "option",
+    ["--running=0", "--running=10001", "--running=0100009", "--running=9999999999", "--running=",
+     "--priority=1001", "--priority=-1001", "--priority=00100099999", "--priority=--1"],
+)  # fmt: skip
+def test_a_limit_that_cannot_be_is_refused(agent: Agent, option: str) -> None:
+    assert "takes a whole number from" in run("limit_tool", "leave_trace", option)[1]
+    assert data("limit_tool", "leave_trace") == {
+        "tool": "leave_trace", "max_running": None, "priority": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("given", ["86401", "0086400999", "-1", "1.5", ""])
+def test_a_wait_that_cannot_be_is_refused(given: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        seconds(given)
+    assert seconds("86400") == 86_400
+
+
+# Readers.
+
+
+@pytest.mark.feature("E33")
+@pytest.mark.parametrize("command", [["list_keys", "--json"], ["checklist"]], ids="-".join)
+def test_a_reader_that_has_gone_away_ends_a_command_without_a_complaint(
+    migrated: Deployment, command: list[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT, env=migrated.environment, stdout=writer, stderr=subprocess.PIPE, text=True,
+        check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, "BrokenPipe" in done.stderr) == (Exit.COULD_NOT_RUN, False)

@@ -19,6 +19,8 @@ calls = 0
 
 # What a module may do while it is imported, and no run may notice:
 os.environ["SET_BY_A_MODULE"] = "yes"
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+signal.signal(signal.SIGUSR2, lambda *_: None)
 os.dup2(os.open("/dev/zero", os.O_RDWR), 1)
 
 
@@ -362,6 +364,8 @@ def surroundings():
         "group": os.getpgid(0),
         "core": resource.getrlimit(resource.RLIMIT_CORE),
         "threads": threading.active_count(),
+        "ignored": int(status["SigIgn"], 16),
+        "caught": int(status["SigCgt"], 16),
         "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
     }
 
@@ -437,14 +441,23 @@ def leave_an_orphan(notes):
 
 def answer_twice(value):
     """The real answer comes after a forged one and must not reach the next caller."""
+    _forge("forged")
+    time.sleep(0.05)
+    return value
+
+
+def answer_and_work_on(seconds):
+    _forge("early")
+    time.sleep(seconds)
+
+
+def _forge(data):
     frame = sys._getframe()
     while "request" not in frame.f_locals:
         frame = frame.f_back
     label = frame.f_locals["request"]["id"]
-    payload = json.dumps({"id": label, "spent": False, "end": "success", "data": "forged"})
+    payload = json.dumps({"id": label, "spent": False, "end": "success", "data": data})
     write_frame(payload, then=None)
-    time.sleep(0.05)
-    return value
 
 
 # Progress

@@ -1,5 +1,7 @@
 """Whatever a tool answers, the caller gets one outcome, soon, and never an exception."""
 
+import json
+
 import pytest
 
 from sandbox.limits import STANDARD, TESTS_ONLY, Limits
@@ -189,6 +191,20 @@ def test_a_flood_of_progress_is_a_crash_and_keeps_nobody_busy(workshop):
     outcome = workshop.run({"do": "flood"}, timeout=LONG, on_progress=heard.append)
     assert crashed(outcome)
     assert len(heard) < 1000
+
+
+def test_progress_of_a_child_that_keeps_no_bounds_is_a_crash(workshop):
+    heard = []
+    frame = json.dumps({"progress": "x" * 5000})
+    job = {"do": "write_frame", "payload": frame}
+    assert crashed(workshop.run(job, timeout=LONG, on_progress=heard.append))
+    assert heard == []
+
+
+def test_the_time_is_told_until_the_process_has_ended(workshop):
+    outcome = workshop.run({"do": "answer_and_work_on", "seconds": 0.3}, timeout=LONG)
+    assert (outcome.status, outcome.data) == (Status.SUCCESS, "early")
+    assert outcome.seconds >= 0.3
 
 
 def test_a_fresh_run_tells_how_much_memory_it_had(workshop):

@@ -171,6 +171,13 @@ def test_a_value_that_is_no_json_is_shown_as_its_repr(run, code, shown):
     assert run(code)["value"] == shown
 
 
+@pytest.mark.parametrize("around", ["[x]", "{'a': x}", "(1, x)"])
+def test_a_value_is_told_as_its_repr_beyond_64_lists_in_each_other(run, around):
+    code = f"x = 1\nfor _ in range(TIMES):\n    x = {around}\nx"
+    assert not isinstance(run(code.replace("TIMES", "64"))["value"], str)
+    assert isinstance(run(code.replace("TIMES", "65"))["value"], str)
+
+
 def test_a_large_value_is_cut(run):
     assert run("'x' * 100_000")["value"] == "'" + "x" * 4095
     assert run("'x' * 60_000")["value"] == "x" * 60_000

@@ -1,11 +1,14 @@
 """Warnings over definitions that promise more than they keep, and MCP's view of them."""
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 
+import tools
 from tests.conftest import Agent
 from tests.tools.conftest import Bench
 from tools import (
@@ -18,7 +21,11 @@ from tools import (
     side_effects,
     tool,
 )
-from tools.checks import grants_leave_us_alone, tools_say_what_they_mean
+from tools.checks import (
+    grants_leave_the_code_alone,
+    grants_leave_us_alone,
+    tools_say_what_they_mean,
+)
 from tools.views import describe_for_mcp
 
 
@@ -76,6 +83,59 @@ def test_a_grant_in_or_around_the_platforms_own_data_is_an_error(
 
     bench.registry()
     assert [found.id for found in grants_leave_us_alone()] == ["tools.E002"]
+
+
+@pytest.mark.feature("S3")
+@pytest.mark.parametrize(
+    "path",
+    [
+        sys.prefix,
+        f"{sys.prefix}/lib",
+        os.path.dirname(sys.prefix),
+        os.path.realpath(sys.executable),
+        "/usr/local/share",
+        "/usr",
+        os.path.abspath(tools.__path__[0]),
+        os.path.abspath(tools.__file__),
+        os.path.dirname(os.path.abspath(tools.__path__[0])),
+    ],
+)
+def test_a_grant_to_write_where_code_lies_is_an_error(bench: Bench, path: str) -> None:
+    @tool
+    @isolated_process(write=[path])
+    def write() -> None:
+        """Write."""
+
+    bench.registry()
+    assert [found.id for found in grants_leave_the_code_alone()] == ["tools.E003"]
+
+
+@pytest.mark.feature("S3")
+def test_a_grant_to_write_around_a_folder_of_modules_is_an_error_by_either_of_its_names(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real/modules").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real/modules")
+    monkeypatch.syspath_prepend(str(tmp_path / "link"))
+
+    @tool
+    @isolated_process(write=[str(tmp_path / "real")])
+    def write() -> None:
+        """Write."""
+
+    bench.registry()
+    assert [found.id for found in grants_leave_the_code_alone()] == ["tools.E003"]
+
+
+@pytest.mark.feature("S3")
+def test_a_grant_to_read_code_or_to_write_beside_it_is_fine(bench: Bench) -> None:
+    @tool
+    @isolated_process(read=["/usr"], write=[f"{tools.__path__[0]}/data", "/srv/data"])
+    def write() -> None:
+        """Write."""
+
+    bench.registry()
+    assert grants_leave_the_code_alone() == []
 
 
 def test_a_grant_beside_the_platforms_own_data_is_fine(bench: Bench) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sandbox.profiles import STRICT
 from tools import registry, schemas
 from tools.builtin import execution
 from tools.definition import ToolDefinition
+from tools.errors import UnknownTool
 
 Run = Callable[..., Outcome]
 SAID = {
@@ -70,6 +72,14 @@ def test_it_is_destructive_and_neither_read_only_nor_idempotent(tool: ToolDefini
 def test_it_answers_to_its_name_with_underscores_as_well(tool: ToolDefinition) -> None:
     assert registry.find("rlm_exec_run") is tool
     assert "rlm_exec_run" not in registry.loaded()
+    assert registry.canonical("rlm_exec_run") == registry.canonical("rlm.exec.run") == tool.name
+
+
+@pytest.mark.parametrize("name", ["rlm_exec", "rlm_exec_run_", "RLM_exec_run", "other_exec_run"])
+def test_no_other_name_is_taken_for_it(name: str) -> None:
+    assert registry.canonical(name) == name
+    with pytest.raises(UnknownTool):
+        registry.find(name)
 
 
 @pytest.mark.feature("S4", "R4")
@@ -186,6 +196,13 @@ def test_the_servers_own_limits_are_as_they_were(run: Run) -> None:
     assert len(bytearray(300 * MIB)) == 300 * MIB
 
 
+def test_a_value_too_deep_to_be_told_does_not_cost_the_output(run: Run) -> None:
+    """It would be no result of the tool's: none that can be written as JSON."""
+    outcome = run("print('kept')\nx = 1\nfor _ in range(400):\n    x = [x]\nx")
+    assert outcome.status is Status.SUCCESS
+    assert (outcome.data["stdout"], outcome.data["value"][:3]) == ("kept\n", "[[[")
+
+
 def test_a_mebibyte_of_output_comes_back(run: Run) -> None:
     data = run("print('x' * (1024 * 1024 - 1))").data
     assert (len(data["stdout"]), data["truncated"]) == (MIB, False)
@@ -220,6 +237,7 @@ def test_a_childs_word_on_what_is_known_from_outside_is_ignored() -> None:
         {**SAID, "stderr": 1},
         {**SAID, "error": ["x"]}, {**SAID, "truncated": "no"}, {**SAID, "error": "x" * 10_000},
         {name: value for name, value in SAID.items() if name != "value"},
+        {**SAID, "value": reduce(lambda inner, _: [inner], range(500), 1)},
     ],
 )  # fmt: skip
 def test_an_answer_of_another_form_is_a_crash(answer: Any) -> None:

@@ -3,9 +3,11 @@
 import base64
 import importlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -158,6 +160,16 @@ def _filed(content: bytes | None) -> Surroundings:
     return arrange
 
 
+def _piped(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    _filed(None)(monkeypatch, folder)
+    os.mkfifo(folder / "key")
+
+
+def _endless(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    _filed(b"")(monkeypatch, folder)
+    os.truncate(folder / "key", 2**40)
+
+
 def _twice(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv(f"{NAME}_FILE", str(folder / "key"))
 
@@ -173,6 +185,8 @@ UNAVAILABLE: list[tuple[str, Surroundings, str]] = [
     ("an empty file", _filed(b"\n"), "STRIPE_KEY is not here"),
     ("a file of bytes", _filed(b"\xff" * 20), "the file is not text in UTF-8"),
     ("a file with a NUL", _filed(b"12345678\x0090"), "STRIPE_KEY is no text in UTF-8"),
+    ("a pipe that nobody fills", _piped, "STRIPE_KEY_FILE: not a regular file"),
+    ("a file without end", _endless, "STRIPE_KEY_FILE: the file is longer than 1048576 characters"),
     ("both", _twice, "STRIPE_KEY and STRIPE_KEY_FILE are both set"),
 ]
 
@@ -276,6 +290,24 @@ def test_secrets_that_overlap_or_hold_one_another_are_hidden_whole() -> None:
     assert veil.text("<abcdefghijklmnop>") == f"<{REDACTED}>"
     assert veil.text("x cdefghij y") == f"x {REDACTED} y"
     assert veil.text("REDACTED") == REDACTED
+
+
+@pytest.mark.feature("X9", "U4")
+@pytest.mark.parametrize("between", ["\r\n", "", "\n    "])
+def test_the_lines_of_a_secret_are_hidden_however_they_are_joined(between: str) -> None:
+    lines = [base64.b64encode(bytes([number]) * 48).decode() for number in range(12)]
+    key = "\n".join(["-----BEGIN PRIVATE KEY-----", *lines, "-----END PRIVATE KEY-----", ""])
+    shown = Veil.over([key]).text(key.replace("\n", between))
+    assert [line for line in lines if line in shown] == []
+    assert shown.startswith("-----BEGIN PRIVATE KEY-----")
+
+
+@pytest.mark.feature("X9", "U4")
+def test_a_page_s_text_hides_it_with_and_without_quotes_escaped() -> None:
+    secret = "sk_<live>&'4eC39Hq"
+    veil = Veil.over([secret])
+    for quoted in (True, False):
+        assert veil.text(f"<p>{escape(secret, quote=quoted)}</p>") == f"<p>{REDACTED}</p>"
 
 
 @pytest.mark.feature("X9", "U4")

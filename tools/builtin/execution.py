@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from sandbox import interpreter
@@ -159,12 +159,17 @@ def report(arguments: Mapping[str, Any], outcome: Outcome) -> Outcome:
 def _judged(code: str, outcome: Outcome) -> Outcome:
     """The program's part in its form, or a crash: who broke out may answer anything."""
     try:
-        said = _Said.model_validate(outcome.data)
-    except ValidationError:
+        data = _whole(code, outcome).model_dump(mode="json")
+    except ValueError:  # none of its form, or too deep to be written
         error = "the program's process gave an answer that is none of ours"
         return replace(outcome, status=Status.KILLED, data=None, error_type="Crashed", error=error)
+    return replace(outcome, data=data)
+
+
+def _whole(code: str, outcome: Outcome) -> Report:
+    said = _Said.model_validate(outcome.data)
     digest = hashlib.sha256(code.encode()).hexdigest()
-    whole = Report(
+    return Report(
         **said.model_dump(),
         execution_time=round(outcome.seconds, 6),
         cpu_seconds=outcome.cpu_seconds,
@@ -173,7 +178,6 @@ def _judged(code: str, outcome: Outcome) -> Outcome:
         signal=outcome.signal,
         provenance=Provenance(code_hash=digest[:16], code_sha256=digest),
     )
-    return replace(outcome, data=whole.model_dump(mode="json"))
 
 
 def _memory_exceeded(megabytes: int) -> str:

@@ -11,6 +11,7 @@ from tools.models import Tool
 
 NO_LIMIT = 0
 MOST, HIGHEST = 10_000, 1_000
+MOST_DIGITS = 9
 
 
 class Command(JsonCommand):
@@ -51,13 +52,15 @@ def _places(given: str) -> int:
     """A number of calls; `none` is no limit."""
     if given == "none":
         return NO_LIMIT
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:6]) <= MOST:
+    is_number = given.isascii() and given.isdigit() and len(given) <= MOST_DIGITS
+    if not is_number or not 1 <= int(given) <= MOST:
         raise argparse.ArgumentTypeError(f"takes a whole number from 1 to {MOST}, or none")
     return int(given)
 
 
 def _priority(given: str) -> int:
     digits = given.removeprefix("-")
-    if not digits.isascii() or not digits.isdigit() or int(digits[:6]) > HIGHEST:
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS
+    if not is_number or int(digits) > HIGHEST:
         raise argparse.ArgumentTypeError(f"takes a whole number from -{HIGHEST} to {HIGHEST}")
     return int(given)
