@@ -42,7 +42,7 @@ from tools.key_states import (
     with_states,
 )
 from tools.models import ApiKey
-from tools.pages import badge, in_code, name_of, tally, the_person, verb_paths
+from tools.pages import TellsMore, badge, in_code, name_of, tally, the_person, verb_paths
 
 LOOKS = {
     KeyState.USABLE: ("good", "✓"),
@@ -115,7 +115,7 @@ class KindFilter(admin.SimpleListFilter):
         return queryset.exclude(issuer="") if self.value() == "token" else queryset
 
 
-class ApiKeyAdmin(Window):
+class ApiKeyAdmin(TellsMore, Window):
     """Keys are made, rotated and revoked, never changed or deleted."""
 
     list_display = ["prefix", "holder", "state", "scopes_in_short", "expires", "used"]
@@ -257,15 +257,8 @@ class ApiKeyAdmin(Window):
         views = {"rotate": self.rotate_view, "revoke": self.revoke_view, "used": self.used_view}
         return [*verb_paths(self, **views), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        more = {"may_rotate": self.has_rotate_permission(request), "revocation": RevocationForm()}
-        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
+    def more_about(self, request: HttpRequest, row: ApiKey | None) -> dict[str, Any]:
+        return {"may_rotate": self.has_rotate_permission(request), "revocation": RevocationForm()}
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None

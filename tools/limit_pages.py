@@ -13,7 +13,7 @@ from django.urls import URLPattern
 from audit.windows import Window
 from tools import catalogue
 from tools.models import Tool
-from tools.pages import name_of, verb_paths
+from tools.pages import TellsMore, name_of, verb_paths
 
 MOST, HIGHEST = 10_000, 1_000
 
@@ -40,7 +40,7 @@ class LimitForm(forms.Form):
         return cls(initial={"max_running": tool.max_running, "priority": tool.priority})
 
 
-class LimitPages(Window):
+class LimitPages(TellsMore, Window):
     """A tool to look at, and its limits to set."""
 
     change_form_template = "admin/tools/tool/tool.html"
@@ -51,18 +51,10 @@ class LimitPages(Window):
     def get_urls(self) -> list[URLPattern]:
         return [*verb_paths(self, limit=self.limit_view), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        tool: Tool | None = self.get_object(request, unquote(object_id))
-        more = {}
-        if tool is not None and self.has_switch_permission(request):
-            more = {"limit_form": LimitForm.of(tool)}
-        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
+    def more_about(self, request: HttpRequest, row: Tool | None) -> dict[str, Any]:
+        if row is None or not self.has_switch_permission(request):
+            return {}
+        return {"limit_form": LimitForm.of(row)}
 
     def limit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/limit/`."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from django.contrib.admin import ModelAdmin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -21,6 +22,24 @@ def the_person(request: HttpRequest) -> User:
 def name_of(request: HttpRequest) -> str:
     """Who is signed in, as the ledger shows them."""
     return the_person(request).get_username()
+
+
+class TellsMore(ModelAdmin):  # type: ignore[type-arg]
+    """The template of a row's page is told more than Django tells it."""
+
+    def more_about(self, request: HttpRequest, row: Any | None) -> dict[str, Any]:
+        """What it is told besides; there may be no such row."""
+        return {}
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        more = self.more_about(request, self.get_object(request, unquote(object_id)))
+        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
 
 
 def verb_paths(pages: "ModelAdmin[Any]", **views: Callable[..., HttpResponse]) -> list[URLPattern]:

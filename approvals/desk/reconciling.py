@@ -17,7 +17,7 @@ from approvals.reconciling import LONGEST_NOTE, reconcile, why_not
 from approvals.reviewers import Reason
 from approvals.states import InvocationStatus
 from audit.windows import Window
-from tools.pages import name_of, the_person, verb_paths
+from tools.pages import TellsMore, name_of, the_person, verb_paths
 
 
 class ReconcileForm(forms.Form):
@@ -36,7 +36,7 @@ class ReconcileForm(forms.Form):
     )
 
 
-class ReconcilePages(Window):
+class ReconcilePages(TellsMore, Window):
     """The page of one call, with a form on it while its outcome is unknown."""
 
     change_form_template = "admin/approvals/invocation/call.html"
@@ -44,19 +44,11 @@ class ReconcilePages(Window):
     def get_urls(self) -> list[URLPattern]:
         return [*verb_paths(self, reconcile=self.reconcile_view), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        row: Invocation | None = self.get_object(request, unquote(object_id))
-        more: dict[str, Any] = {}
-        if row is not None and row.status == InvocationStatus.UNKNOWN:
-            refused = why_not(row, the_person(request))
-            more = {"is_unknown": True, "why_not": refused, "reconciliation": ReconcileForm()}
-        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
+    def more_about(self, request: HttpRequest, row: Invocation | None) -> dict[str, Any]:
+        if row is None or row.status != InvocationStatus.UNKNOWN:
+            return {}
+        refused = why_not(row, the_person(request))
+        return {"is_unknown": True, "why_not": refused, "reconciliation": ReconcileForm()}
 
     def reconcile_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/reconcile/`: by who may decide calls, and not of a call of their own keys."""

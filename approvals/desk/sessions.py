@@ -19,7 +19,7 @@ from audit.admin import link
 from audit.plain_text import marked
 from audit.windows import Window, as_sheet, exactly, when
 from tools.models import ApiKey, Session, SessionState
-from tools.pages import badge, name_of, verb_paths
+from tools.pages import TellsMore, badge, name_of, verb_paths
 
 LOOKS = {
     SessionState.OPEN: ("good", "▶"),
@@ -43,7 +43,7 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.in_state(SessionState(asked)) if asked in SessionState.values else queryset
 
 
-class SessionAdmin(Window):
+class SessionAdmin(TellsMore, Window):
     """Sessions are opened by callers; here they are looked at, and closed."""
 
     list_display = ["opened", "state", "who", "owner", "calls", "output", "ends"]
@@ -66,15 +66,8 @@ class SessionAdmin(Window):
     def get_urls(self) -> list[URLPattern]:
         return [*verb_paths(self, close=self.close_view), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        more = {"may_close": request.user.has_perm(CLOSE)}
-        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
+    def more_about(self, request: HttpRequest, row: Session | None) -> dict[str, Any]:
+        return {"may_close": request.user.has_perm(CLOSE)}
 
     def close_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """`POST …/close/`."""

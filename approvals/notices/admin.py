@@ -28,7 +28,7 @@ from audit.events import EventName
 from audit.models import local_now
 from audit.plain_text import marked
 from audit.windows import BoundedPaginator
-from tools.pages import badge, name_of, verb_paths
+from tools.pages import TellsMore, badge, name_of, verb_paths
 
 
 def state_of(channel: Channel) -> SafeString:
@@ -45,7 +45,7 @@ def where_of(channel: Channel) -> str:
     return channel.address or signing.shown_url(channel)
 
 
-class ChannelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ChannelAdmin(TellsMore, admin.ModelAdmin):  # type: ignore[type-arg]
     """Channels: what is secret of one goes in, and is shown once at most."""
 
     form = ChannelForm
@@ -183,21 +183,13 @@ class ChannelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         return channel
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        channel = self.get_object(request, unquote(object_id))
-        more = {
-            "state": state_of(channel) if channel else "",
+    def more_about(self, request: HttpRequest, row: Channel | None) -> dict[str, Any]:
+        return {
+            "state": state_of(row) if row else "",
             "mail_is_off": "" if has_mail() else NO_SERVER,
-            "may_change": channel is not None and self.has_change_permission(request, channel),
-            "is_webhook": channel is not None and channel.kind == Channel.Kind.WEBHOOK,
+            "may_change": row is not None and self.has_change_permission(request, row),
+            "is_webhook": row is not None and row.kind == Channel.Kind.WEBHOOK,
         }
-        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
 
     def _page(
         self, request: HttpRequest, name: str, title: str, channel: Channel, **context: Any

@@ -22,7 +22,7 @@ from approvals.notices.faults import HINTS
 from approvals.notices.ways import way_of
 from audit.plain_text import marked
 from audit.windows import Window, exactly, when
-from tools.pages import badge, name_of, verb_paths
+from tools.pages import TellsMore, badge, name_of, verb_paths
 
 LOOKS = {
     Notice.Status.WAITING: ("waiting", "◷"),
@@ -34,7 +34,7 @@ LOOKS = {
 MOST_ATTEMPTS = 100
 
 
-class NoticeAdmin(Window):
+class NoticeAdmin(TellsMore, Window):
     """What was told, to whom, and each attempt to tell it."""
 
     list_display = ["what", "to", "call", "state", "attempts", "created"]
@@ -81,20 +81,14 @@ class NoticeAdmin(Window):
     def due(self, notice: Notice) -> SafeString | str:
         return exactly(notice.due_at)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        log = DeliveryAttempt.objects.filter(notice_id=unquote(object_id))[:MOST_ATTEMPTS]
-        notice = self.get_object(request, unquote(object_id))
-        more = {
-            "log": [(one, HINTS.get(one.phase, "")) for one in log] if notice else [],
-            "may_redeliver": notice is not None and self._may_redeliver(request, notice),
+    def more_about(self, request: HttpRequest, row: Notice | None) -> dict[str, Any]:
+        if row is None:
+            return {}
+        log = DeliveryAttempt.objects.filter(notice_id=row.pk)[:MOST_ATTEMPTS]
+        return {
+            "log": [(one, HINTS.get(one.phase, "")) for one in log],
+            "may_redeliver": self._may_redeliver(request, row),
         }
-        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
 
     def get_urls(self) -> list[URLPattern]:
         return [*verb_paths(self, redeliver=self.redeliver_view), *super().get_urls()]
