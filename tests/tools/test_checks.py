@@ -72,8 +72,9 @@ def test_retries_of_a_tool_that_may_not_run_twice_are_a_warning(bench: Bench) ->
 @pytest.mark.parametrize("kind", ["read", "write"])
 @pytest.mark.parametrize("place", ["", "/broker", "/.."])
 def test_a_grant_in_or_around_the_platforms_own_data_is_an_error(
-    bench: Bench, kind: str, place: str
+    bench: Bench, kind: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(settings, "RAMPART_VAR", tmp_path / "var")
     path = os.path.normpath(f"{settings.RAMPART_VAR}{place}")
 
     @tool
