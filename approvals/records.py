@@ -4,6 +4,7 @@ Everything that is kept in the clear goes through the call's redactor here.
 """
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -159,7 +160,23 @@ def tell(
     transaction.on_commit(lambda: metrics.moved(row, event))
 
 
-def tell_violation(row: Invocation, ending: Ending, redactor: Redactor) -> None:
+def tell_finished(
+    row: Invocation, ending: Ending, redactor: Redactor, *, beside: list[Invocation] | None = None
+) -> None:
+    """How a run ended; a violation is two lines, of which both are written or neither."""
+    with transaction.atomic() if ending.is_violation else nullcontext():
+        tell(
+            row,
+            EventName.INVOCATION_FINISHED,
+            metadata=ending.told,
+            redactor=redactor,
+            beside=beside,
+        )
+        if ending.is_violation:
+            _tell_violation(row, ending, redactor)
+
+
+def _tell_violation(row: Invocation, ending: Ending, redactor: Redactor) -> None:
     """A line of its own, and loud: what the jail forbids is no tool's ordinary failure."""
     log.warning("a process of the tool %s was killed by its jail, call %s", row.tool_name, row.pk)
     tell(

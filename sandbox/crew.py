@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +139,7 @@ class Slot:
         self._sock.close()
 
     def _ask_for_child(self, theirs: socket.socket, jail: Jail) -> None:
-        command = {"do": "run", "jail": replace(jail, slot=self.number).as_json()}
+        command = {"do": "run", "jail": jail.as_json()}
         with theirs:
             self._tell(command, theirs.fileno())
         answer = self._await_report(_ANSWER_SECONDS) or {}

@@ -24,8 +24,6 @@ class Jail:
     limits: Limits = STANDARD
     grants: Grants = NOTHING
     waived: frozenset[Layer] = frozenset()
-    slot: int = 0
-    """Of the keeper: two processes at the same time are never in the same one."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -33,7 +31,6 @@ class Jail:
             "limits": self.limits.as_json(),
             "grants": asdict(self.grants),
             "waived": sorted(self.waived),
-            "slot": self.slot,
         }
 
     @classmethod
@@ -44,7 +41,6 @@ class Jail:
             Limits(**said["limits"]),
             Grants(grants["network"], tuple(grants["read"]), tuple(grants["write"])),
             frozenset(Layer(name) for name in said["waived"]),
-            said["slot"],
         )
 
     def enter(self) -> None:

@@ -40,13 +40,14 @@ class CancelPages(Window):
         if approval.invocation.key.owner_id != person.pk:
             raise PermissionDenied
         if pipeline.cancel(approval.invocation, by=person.get_username()):
-            messages.success(request, _told(approval.invocation))
+            row = approval.invocation
+            messages.success(request, told(row, summary(row)))
         else:
             messages.error(request, "The call has ended already; there is nothing to cancel.")
         return redirect("admin:approvals_approval_change", approval.pk)
 
 
-def _told(row: Invocation) -> str:
-    """What has become of it: one that runs is asked to stop, and may still end otherwise."""
+def told(row: Invocation, words: str) -> str:
+    """What has become of a call: one that runs is asked to stop, and may still end otherwise."""
     is_running = row.status == InvocationStatus.RUNNING
-    return f"{'Asked to stop' if is_running else 'Cancelled'}: {visible(summary(row))}"
+    return f"{'Asked to stop' if is_running else 'Cancelled'}: {visible(words)}"

@@ -8,10 +8,10 @@ from django.shortcuts import redirect
 from django.urls import URLPattern
 
 from approvals import pipeline
+from approvals.desk.cancelling import told
 from approvals.desk.running import may_look, may_stop, visible_calls
 from approvals.models import Invocation, InvocationQuerySet
-from approvals.states import UNDER_WAY, InvocationStatus
-from audit.plain_text import visible
+from approvals.states import UNDER_WAY
 from audit.windows import Window
 from tools.pages import the_person, verb_paths
 
@@ -33,7 +33,7 @@ class StopPages(Window):
         if not may_stop(row, person):
             raise PermissionDenied
         if row.status in UNDER_WAY and pipeline.cancel(row, by=person.get_username()):
-            messages.success(request, _told(row))
+            messages.success(request, told(row, row.tool_name))
         else:
             messages.error(request, "The call is not under way; there is nothing to stop.")
         return redirect("admin:running")
@@ -47,9 +47,3 @@ def _found(rows: InvocationQuerySet, object_id: str) -> Invocation:
     if row is None:
         raise Http404
     return row
-
-
-def _told(row: Invocation) -> str:
-    """What has become of it: one that runs is asked to stop, and may still end otherwise."""
-    is_running = row.status == InvocationStatus.RUNNING
-    return f"{'Asked to stop' if is_running else 'Cancelled'}: {visible(row.tool_name)}"

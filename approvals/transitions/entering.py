@@ -3,7 +3,7 @@
 A call of a session is charged in the transaction that writes its row: both happen or neither.
 """
 
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from approvals.errors import StaleTransition
 from approvals.holding import new_approval
 from approvals.models import Approval, Invocation
 from approvals.policy import Judgement
-from approvals.records import Ending, ending_columns, new_row, tell, tell_violation
+from approvals.records import Ending, ending_columns, new_row, tell, tell_finished
 from approvals.states import ApprovalStatus, InvocationStatus
 from approvals.transitions.closing import expire
 from approvals.transitions.moves import MESSAGE_TIME, now
@@ -32,19 +32,10 @@ def enter_finished(
 ) -> Invocation:
     """Write a read-only call that has just run: row and outcome in one statement."""
     row = new_row(action, ending.status, attempts=attempts, started_at=started_at)
-    for name, value in ending_columns(ending, action.visit.redactor, local_now()).items():
-        setattr(row, name, value)
     redactor = action.visit.redactor
-    with transaction.atomic() if ending.is_violation else nullcontext():
-        tell(
-            row,
-            EventName.INVOCATION_FINISHED,
-            beside=[row],
-            redactor=redactor,
-            metadata=ending.told,
-        )
-        if ending.is_violation:
-            tell_violation(row, ending, redactor)
+    for name, value in ending_columns(ending, redactor, local_now()).items():
+        setattr(row, name, value)
+    tell_finished(row, ending, redactor, beside=[row])
     return row.known_without_approval()
 
 

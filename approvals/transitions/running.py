@@ -9,7 +9,7 @@ from django.db import transaction
 
 from approvals.errors import NoPlace, StaleTransition
 from approvals.models import Approval, Invocation
-from approvals.records import Ending, ending_columns, tell, tell_violation
+from approvals.records import Ending, ending_columns, tell, tell_finished
 from approvals.states import ApprovalStatus, InvocationStatus
 from approvals.transitions.moves import MESSAGE_TIME, move_row, now
 from audit.events import EventName
@@ -116,9 +116,7 @@ def finish(row: Invocation, ending: Ending, redactor: Redactor, attempts: int) -
         )
         if row.session_id is not None and cost:
             sessions.note_output(row.session_id, cost)
-        tell(row, EventName.INVOCATION_FINISHED, redactor=redactor, metadata=ending.told)
-        if ending.is_violation:
-            tell_violation(row, ending, redactor)
+        tell_finished(row, ending, redactor)
     return row
 
 
