@@ -106,3 +106,24 @@ class EventName(models.TextChoices):
     """The provider's word changed which groups a person is in, or whether they may come in."""
     ADMIN_EDITED = "admin:edited"
     """A person added, changed or deleted something else in the admin."""
+
+    CHECKPOINT_KEY_ANNOUNCED = "ledger:key-announced"
+    """Checkpoints are signed with this key too from now on; an earlier key signs beside it once."""
+    LEDGER_PRUNED = "ledger:pruned"
+    """Events whose time was over were taken out; their leaves stay. Signed, and kept for ever."""
+    LEDGER_EXPORTED = "ledger:exported"
+    """Somebody took a copy of the ledger away."""
+    LEDGER_VERIFIED = "ledger:verified"
+    """Somebody had the ledger verified, and this was found."""
+    HOLD_PLACED = "hold:placed"
+    """What a legal hold names is kept, whatever its age."""
+    HOLD_RELEASED = "hold:released"
+    """A legal hold was released."""
+    DATABASE_BACKED_UP = "database:backed-up"
+    """Somebody took a backup."""
+    DATABASE_RESTORED = "database:restored"
+    """The database was put back from a backup; what happened since then is not in it."""
+
+
+KEPT_FOR_EVER = (EventName.LEDGER_PRUNED, EventName.CHECKPOINT_KEY_ANNOUNCED)
+"""What the proof of everything else needs."""

@@ -2,7 +2,8 @@
 
 `record` redacts, takes the digest and writes. What an event tells of can be written beside it,
 in the same statement on PostgreSQL (one round trip, one commit) and in one transaction
-elsewhere: either both are there or neither.
+elsewhere: either both are there or neither. Beside each event stands that it is not sealed yet:
+`audit.sealing` gives it its place in the tree later, away from whoever waits here.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, models, transaction
 
 from audit.canonical import storable_text
 from audit.events import EventName
-from audit.models import Event, local_now, new_id
+from audit.models import Event, Unsealed, local_now, new_id
 from audit.redaction import PLAIN, Redactor
 
 Field: TypeAlias = "models.Field[Any, Any]"
@@ -78,7 +79,7 @@ def record(
         key_prefix=key_prefix,
     )
     line.digest = line.computed_digest()
-    _insert([*beside, line])
+    _insert([*beside, line, Unsealed(event_id=line.id)])
     return line
 
 

@@ -3,7 +3,9 @@
 import ipaddress
 import os
 import stat
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +13,8 @@ from urllib.parse import urlsplit
 
 import environ
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.core.exceptions import ImproperlyConfigured
 
 from sandbox.layers import Layer
@@ -22,6 +26,7 @@ T = TypeVar("T")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+SEED_BYTES = 32
 LONGEST_FILE = 2**20
 """Characters of a file that holds a secret."""
 
@@ -175,6 +180,29 @@ def fernet_keys(text: str) -> list[str]:
         except ValueError:
             raise ValueError("a key is not 32 bytes in URL-safe base64") from None
     return keys
+
+
+def ed25519_seeds(text: str) -> list[bytes]:
+    """A comma list of Ed25519 private keys, newest first: 32 bytes in base64 or hex, or PEM."""
+    return [_seed(word) for word in _words(text)]
+
+
+def _seed(text: str) -> bytes:
+    with suppress(ValueError, TypeError):
+        if text.startswith("-----BEGIN"):
+            key = load_pem_private_key(text.encode(), None)
+            if isinstance(key, Ed25519PrivateKey):
+                return key.private_bytes_raw()
+        raw = bytes.fromhex(text) if len(text) == 2 * SEED_BYTES else _base64(text)
+        if len(raw) == SEED_BYTES:
+            return raw
+    raise ValueError("a key is not an Ed25519 private key: 32 bytes in base64 or hex, or PEM")
+
+
+def _base64(text: str) -> bytes:
+    """Base64 in either alphabet, with or without what fills it up."""
+    standard = text.replace("-", "+").replace("_", "/").rstrip("=")
+    return b64decode(standard + "=" * (-len(standard) % 4), validate=True)
 
 
 def _words(text: str) -> list[str]:

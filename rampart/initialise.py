@@ -5,6 +5,7 @@ secrets and the settings named. What exists is left as it is, so that it can run
 start.
 """
 
+import base64
 import os
 import secrets
 import sys
@@ -27,6 +28,7 @@ def _secrets() -> str:
         for name, value in {
             "SECRET_KEY": secrets.token_urlsafe(50),
             "RAMPART_ARGUMENT_KEYS": Fernet.generate_key().decode(),
+            "RAMPART_CHECKPOINT_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         }.items()
     )
 

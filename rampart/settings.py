@@ -11,6 +11,7 @@ from rampart.configuration import (
     Configuration,
     all_set,
     database,
+    ed25519_seeds,
     fernet_keys,
     fill_in,
     key_set_file,
@@ -55,6 +56,10 @@ try:
     RAMPART_ARGUMENT_KEYS = fernet_keys(_config.secret("RAMPART_ARGUMENT_KEYS"))
 except ValueError as error:
     raise ImproperlyConfigured(f"RAMPART_ARGUMENT_KEYS: {error}") from None
+try:
+    RAMPART_CHECKPOINT_KEY = ed25519_seeds(_config.secret("RAMPART_CHECKPOINT_KEY", ""))
+except ValueError as error:
+    raise ImproperlyConfigured(f"RAMPART_CHECKPOINT_KEY: {error}") from None
 RAMPART_API_KEY = _config.secret("RAMPART_API_KEY", "")
 RAMPART_ENVIRONMENT = _config  # For tools' secrets: they are read when a tool runs, or forgotten.
 

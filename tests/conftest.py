@@ -22,7 +22,7 @@ from approvals import execution, rulebook
 from approvals.models import Approval, Invocation
 from approvals.notices import routes
 from audit import append_only
-from audit.models import Event
+from audit.models import Event, Unsealed
 from tools import catalogue, identity, registry
 from tools.key_cabinet import create_key
 from tools.models import ApiKey, Tool, ToolVersion
@@ -113,6 +113,7 @@ def store(request: pytest.FixtureRequest, settings: Settings) -> str:
     return str(request.param)
 
 
+RECORDED = (Tool, ToolVersion, Event, Unsealed)
 _records: dict[frozenset[tuple[str, str]], list[list[models.Model]]] = {}
 """What `sync` writes into empty tables, for each set of tools that a process has had."""
 
@@ -129,7 +130,7 @@ def tools_synced(db: None) -> None:
                 type(rows[0])._default_manager.bulk_create(rows)
     else:
         catalogue.sync(by="test")
-        _records[defined] = [list(kind.objects.all()) for kind in (Tool, ToolVersion, Event)]
+        _records[defined] = [list(kind.objects.all()) for kind in RECORDED]
 
 
 @pytest.fixture

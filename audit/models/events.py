@@ -76,6 +76,11 @@ class Event(models.Model):
             models.Index(fields=["tool_name", "-id"], name="event_by_tool"),
             models.Index(fields=["event", "-id"], name="event_by_name"),
             models.Index(
+                fields=["status", "-id"],
+                name="event_by_status",
+                condition=models.Q(status__isnull=False) & ~models.Q(status="success"),
+            ),
+            models.Index(
                 fields=["invocation_id"],
                 name="event_by_invocation",
                 condition=models.Q(invocation_id__isnull=False),

@@ -1,0 +1,128 @@
+"""Sealing: committed events get their place in the tree, away from the path of callers.
+
+Whoever holds the tree's row seals. A batch is one transaction: the events' leaves, the nodes that
+they complete and the tree's new size are there together or not at all, and the unsealed are taken
+away in it, so that no event is sealed twice however often a sealer is killed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import transaction
+
+from audit import checkpoints
+from audit.checkpoints import Statement
+from audit.merkle import Frontier, Subtree, leaf_hash
+from audit.models import Checkpoint, Event, Leaf, Node, Tree, Unsealed, local_now
+from audit.models.tree import THE_ONE
+
+FIRST = UUID(int=0)
+BATCH = 2000
+"""Events a transaction: on SQLite nobody else writes meanwhile."""
+STORED_LEVELS = 8
+"""Nodes are kept for each eighth level; those between are computed from them."""
+MOST_UNSIGNED = 10_000
+LONGEST_UNSIGNED = timedelta(seconds=10)
+
+
+class SomebodyElseSeals(Exception):
+    """The tree's row is held by another process, and this one did not want to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What a round has done, and how far the ledger is sealed."""
+
+    events: int
+    size: int
+    checkpoint: Checkpoint | None
+    """Signed in this round; None where none was due, or no key is set."""
+
+
+def seal(*, wait: bool = True, sign_now: bool = True) -> Sealed:
+    """Seal all that is committed, and sign a checkpoint.
+
+    Without `sign_now` only if one is due: so many events, or so much time, after the last.
+    Without `wait`, SomebodyElseSeals is raised where somebody does. Database errors pass through:
+    what they leave unsealed is for the next round.
+    """
+    origin = the_tree().origin
+    checkpoints.announce_new_keys(origin)
+    count, last = 0, FIRST
+    while last is not None:
+        done, last = _seal_batch(last, wait)
+        count += done
+    return Sealed(count, the_tree().size, _sign(wait, sign_now))
+
+
+def the_tree() -> Tree:
+    """The tree's row, made when it is first asked for."""
+    return Tree.objects.get_or_create(pk=THE_ONE)[0]
+
+
+def hold_tree(*, wait: bool = True) -> Tree:
+    """The tree's row, locked until the transaction ends.
+
+    SQLite's transactions lock the database when they begin, and wait for each other there.
+    """
+    rows = Tree.objects.select_for_update(skip_locked=not wait)
+    tree = rows.filter(pk=THE_ONE).first()
+    if tree is None:
+        raise SomebodyElseSeals
+    return tree
+
+
+@transaction.atomic
+def _seal_batch(after: UUID, wait: bool) -> tuple[int, UUID | None]:
+    """Seal a batch of what is unsealed beyond this id; how many, and where the next one begins."""
+    tree = hold_tree(wait=wait)
+    unsealed, digests = _unsealed(after)
+    frontier = Frontier.from_bytes(tree.size, bytes(tree.frontier))
+    leaves: list[Leaf] = []
+    nodes: list[Node] = []
+    for event_id in unsealed:
+        if event_id in digests:
+            hashed = leaf_hash(bytes.fromhex(digests[event_id]))
+            leaves.append(Leaf(index=frontier.size, event_id=event_id, hash=hashed))
+            nodes += _kept(frontier.append(hashed))
+    if leaves:
+        Leaf.objects.bulk_create(leaves)
+        Node.objects.bulk_create(nodes)
+        Unsealed.objects.filter(pk__in=digests).delete()
+        tree.size, tree.frontier = frontier.size, frontier.to_bytes()
+        tree.save(update_fields=["size", "frontier"])
+    return len(leaves), unsealed[-1] if len(unsealed) == BATCH else None
+
+
+def _unsealed(after: UUID) -> tuple[list[UUID], dict[UUID, str]]:
+    """The next entries in the order of their ids, and the digests of their events.
+
+    An entry whose event is gone stays where it is: verification tells of it.
+    """
+    entries = Unsealed.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
+    ids = list(entries[:BATCH])
+    return ids, dict(Event.objects.filter(pk__in=ids).values_list("pk", "digest"))
+
+
+def _kept(completed: list[tuple[Subtree, bytes]]) -> Iterator[Node]:
+    for (level, index), hashed in completed:
+        if level % STORED_LEVELS == 0:
+            yield Node(level=level, index=index, hash=hashed)
+
+
+@transaction.atomic
+def _sign(wait: bool, sign_now: bool) -> Checkpoint | None:
+    """A checkpoint over all that is sealed, if there is something new to say."""
+    tree = hold_tree(wait=wait)
+    last = checkpoints.latest()
+    unsigned = tree.size - (last.size if last else 0)
+    is_due = unsigned and (
+        sign_now or unsigned >= MOST_UNSIGNED or last is None
+        or local_now() - last.signed_at >= LONGEST_UNSIGNED
+    )  # fmt: skip
+    if not is_due:
+        return None
+    frontier = Frontier.from_bytes(tree.size, bytes(tree.frontier))
+    return checkpoints.sign(Statement(tree.origin, tree.size, frontier.root()))
