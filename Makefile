@@ -43,9 +43,10 @@ test: .venv/test.stamp .venv/peers.stamp
 faults: .venv/test.stamp
 	@exec python -m tests.faults --minutes $(or $(MINUTES),5)
 
-# How fast a call is, beside a bare view and beside ToolRampart: `make bench ROUNDS=9 ONLY=read,floor`.
+# How fast a call is, beside a bare view and beside ToolRampart: `make bench ROUNDS=9 ONLY=read,floor`;
+# and a ledger with much in it: `make bench ONLY=ledger EVENTS=100000`.
 bench: .venv/test.stamp .venv/peers.stamp
-	@exec python -m benchmarks --rounds $(or $(ROUNDS),5) --only "$(ONLY)"
+	@exec python -m benchmarks --rounds $(or $(ROUNDS),5) --events $(or $(EVENTS),1000000) --only "$(ONLY)"
 
 # The API under schemathesis, longer than the tests do: `make fuzz EXAMPLES=1000 SEED=7`.
 fuzz: .venv/test.stamp

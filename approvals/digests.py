@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.utils.crypto import salted_hmac
 
+from approvals.models import Invocation
 from audit.canonical import canonical_text, exact
 
 VERSION = "1"
@@ -16,6 +17,17 @@ def action_digest(
 ) -> str:
     """HMAC-SHA-256 over who asks for what exactly, under which rules (frozen arguments)."""
     return _digest("action", [str(lineage), tool, tool_version, arguments, policy_version])
+
+
+def digest_of_row(row: Invocation, arguments: Any) -> str:
+    """`action_digest` of a stored call, were these its arguments."""
+    return action_digest(
+        lineage=row.lineage,
+        tool=row.tool_name,
+        tool_version=row.tool_version_number,
+        arguments=arguments,
+        policy_version=row.policy_version,
+    )
 
 
 def request_digest(tool: str, arguments: Any) -> str:

@@ -4,6 +4,7 @@ It shares with the other half nothing but the row and its id. The authority is c
 the claim, because hours may lie between a yes and a worker.
 """
 
+import hmac
 import logging
 import random
 import time
@@ -16,6 +17,7 @@ from uuid import UUID
 from django.db import close_old_connections
 
 from approvals import dispatch, order, transitions, vault, waiting
+from approvals.digests import digest_of_row
 from approvals.door import Action
 from approvals.errors import DATABASE_AWAY, NoPlace, StaleTransition, UnreadableArguments
 from approvals.models import Invocation
@@ -148,6 +150,9 @@ def _run_queued(row: Invocation, board: Switchboard) -> None:
         arguments = vault.unseal(row.arguments_sealed or b"")
     except UnreadableArguments:
         transitions.void(row, "arguments_unreadable")
+        return
+    if not hmac.compare_digest(digest_of_row(row, arguments), row.digest):
+        transitions.void(row, "arguments_changed")  # Sealed by us, but not for this call.
         return
     is_limited = board.most_running(row.tool_name) is not None
     claimed = transitions.claim(row, moment, is_limited=is_limited)

@@ -112,7 +112,7 @@ def ending_columns(ending: Ending, redactor: Redactor, moment: datetime) -> dict
         "result_sealed": None if is_recorded_as(ending.data, result) else vault.seal(ending.data),
         "result_expires_at": moment + settings.RAMPART_RESULT_RETENTION,
         "error": None if ending.error is None else redactor.text(ending.error),
-        "error_type": ending.error_type,
+        "error_type": None if ending.error_type is None else redactor.text(ending.error_type),
         "reason": ending.reason,
     }
 
@@ -145,7 +145,7 @@ def tell(
         result=row.result if is_final(row.status) else None,
         error=row.error,
         started_at=row.started_at,
-        metadata={"caller": row.metadata, **(metadata or {})},
+        metadata={"caller": row.metadata, "digest": row.digest, **(metadata or {})},
         invocation_id=row.pk,
         approval_id=approval_id,
         session_id=row.session_id,

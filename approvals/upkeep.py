@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TypeVar
 
+from django.db import connection
+
 from approvals import dispatch, order, transitions, waiting
-from approvals.errors import StaleTransition
+from approvals.errors import DATABASE_AWAY, StaleTransition
 from approvals.models import Approval, Invocation, InvocationQuerySet
 from approvals.notices import deliver
 from approvals.rulebook import rulebook
@@ -27,15 +29,37 @@ Row = TypeVar("Row")
 
 
 def upkeep() -> None:
-    """One round of everything."""
+    """One round of everything. What fails is raised at its end: no step keeps the others waiting.
+
+    Only where the database can't be reached at all, the first to find out ends the round.
+    """
     moment = transitions.now()
-    expire_due(moment)
-    send_unsent(moment)
-    settle_lost(moment)
-    void_ruled_otherwise()
-    transitions.drop_keepsakes(moment)
-    rate_limits.forget_old(moment)
-    deliver.catch_up(moment)
+    failures = [error for step in _steps(moment) if (error := _failure(step))]
+    others = [error for error in failures if not isinstance(error, DATABASE_AWAY)]
+    if others:
+        raise ExceptionGroup("steps of upkeep failed", others)
+    if failures:
+        raise failures[0]
+
+
+def _steps(moment: datetime) -> Iterator[Callable[[], object]]:
+    yield lambda: expire_due(moment)
+    yield lambda: send_unsent(moment)
+    yield lambda: settle_lost(moment)
+    yield void_ruled_otherwise
+    yield lambda: transitions.drop_keepsakes(moment)
+    yield lambda: rate_limits.forget_old(moment)
+    yield lambda: deliver.catch_up(moment)
+
+
+def _failure(step: Callable[[], object]) -> Exception | None:
+    try:
+        step()
+    except Exception as error:
+        if isinstance(error, DATABASE_AWAY) and connection.connection is None:
+            raise
+        return error
+    return None
 
 
 def expire_due(moment: datetime) -> int:

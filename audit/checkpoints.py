@@ -6,7 +6,9 @@ first signs, and an earlier key signs beside it: so each key is vouched for by t
 """
 
 import base64
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 
@@ -41,31 +43,48 @@ class Statement:
 
 def signers(origin: str) -> list[Signer]:
     """This deployment's keys under the ledger's name, the newest first; none where none is set."""
-    return [Signer.from_seed(origin, seed) for seed in settings.RAMPART_CHECKPOINT_KEY]
+    seeds = dict.fromkeys(settings.RAMPART_CHECKPOINT_KEY)
+    return [Signer.from_seed(origin, seed) for seed in seeds]
 
 
 def announced() -> list[Verifier]:
-    """The keys that the ledger names, in the order of their announcement."""
+    """The keys that the ledger names, in the order of their announcement.
+
+    A line that names none is passed over: else whoever can write one would end all sealing.
+    """
     lines = Event.objects.filter(event=EventName.CHECKPOINT_KEY_ANNOUNCED).order_by("id")
-    return [Verifier.from_text(line.metadata["key"]) for line in lines]
+    named = map(_key_in, lines.values_list("metadata", flat=True))
+    return [verifier for verifier in named if verifier]
 
 
-def announce_new_keys(origin: str) -> None:
-    """Write a line about each key that signs here and is not in the ledger yet."""
-    mine = [signer.verifier for signer in signers(origin)]
-    if not mine:
-        return
-    known = set(announced())
-    for verifier in reversed(mine):
-        if verifier not in known:
-            ledger.record(
-                EventName.CHECKPOINT_KEY_ANNOUNCED, actor="ledger", metadata={"key": str(verifier)}
-            )
+def _key_in(metadata: Any) -> Verifier | None:
+    with suppress(KeyError, TypeError, AttributeError, ValueError):
+        return Verifier.from_text(metadata["key"])
+    return None
+
+
+def unannounced(origin: str) -> list[Verifier]:
+    """The keys that sign here and are not in the ledger yet, the oldest first."""
+    mine = [signer.verifier for signer in reversed(signers(origin))]
+    known = set(announced()) if mine else set()
+    return [verifier for verifier in mine if verifier not in known]
+
+
+def announce(verifier: Verifier) -> None:
+    """Write into the ledger that this key signs from now on."""
+    ledger.record(
+        EventName.CHECKPOINT_KEY_ANNOUNCED, actor="ledger", metadata={"key": str(verifier)}
+    )
 
 
 def latest() -> Checkpoint | None:
     """The newest checkpoint."""
     return Checkpoint.objects.first()
+
+
+def stated(checkpoint: Checkpoint) -> Statement:
+    """What a stored checkpoint says."""
+    return Statement.from_text(notes.unverified_text(checkpoint.note))
 
 
 def sign(statement: Statement) -> Checkpoint | None:

@@ -14,7 +14,7 @@ from audit.models import Event
 def ledger_is_guarded(
     *, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """audit.E001: the append-only triggers are missing from a migrated database."""
+    """audit.E001: the append-only triggers of a migrated database are missing, off or harmless."""
     found: list[CheckMessage] = []
     for alias in databases or ():
         connection = connections[alias]
@@ -23,9 +23,10 @@ def ledger_is_guarded(
         if gone := append_only.missing(connection):
             found.append(
                 Error(
-                    f"the ledger's triggers are missing or off: {', '.join(gone)}",
-                    hint="migrate audit back to zero is not the way: restore the triggers with"
-                    " the statements in audit/append_only.py, then run verify_audit",
+                    f"the ledger's triggers are missing, off or not ours: {', '.join(gone)}",
+                    hint="migrate audit back to zero is not the way: find out who was there,"
+                    " restore the triggers as the tables' owner (audit.append_only.install), then"
+                    " run verify_audit with a checkpoint that was kept elsewhere",
                     id="audit.E001",
                 )
             )

@@ -5,13 +5,14 @@ the text, an empty line, and for each signature a line `— name base64(key id +
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from audit.canonical import SURROGATE
 
 ED25519 = b"\x01"
 DASH = "\u2014 "
@@ -129,6 +130,8 @@ def _split(note: str) -> tuple[str, list[str]]:
         raise BadNote("this is no signed note")
     if any(ord(character) < 32 and character != "\n" for character in note):
         raise BadNote("a signed note has no control characters")
+    if SURROGATE.search(note):
+        raise BadNote("a signed note is UTF-8")
     return f"{text}\n", lines
 
 
@@ -150,7 +153,9 @@ def _encoded(raw: bytes) -> str:
 
 
 def _decoded(text: str) -> bytes:
+    """The bytes, or none where the text is not the one way to write them."""
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
         return b""
+    return raw if _encoded(raw) == text else b""

@@ -1,7 +1,13 @@
 """Proofs read from the stored tree: few rows each, whatever its size."""
 
+from base64 import b64encode
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
+from audit import checkpoints
+from audit.checkpoints import Statement
 from audit.merkle import (
     Frontier,
     Span,
@@ -12,8 +18,83 @@ from audit.merkle import (
     node_hash,
     subtrees,
 )
-from audit.models import Leaf, Node
+from audit.models import Event, Leaf, Node
 from audit.sealing import STORED_LEVELS
+
+TLOG_PROOF = "c2sp.org/tlog-proof@v1"
+
+
+class NoCheckpoint(Exception):
+    """Nothing has been signed yet."""
+
+
+class NotSealedYet(Exception):
+    """The event is not in the tree that the newest checkpoint signs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """That an event is in the tree that a checkpoint signs."""
+
+    leaf: Leaf
+    digest: str | None
+    """The event's; None once retention has taken the event."""
+    path: list[bytes]
+    signed: Statement
+    note: str
+
+    def described(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "event_id": str(self.leaf.event_id),
+            "leaf_index": self.leaf.index,
+            "leaf_hash": encoded(bytes(self.leaf.hash)),
+            "digest": self.digest,
+            "tree_size": self.signed.size,
+            "root": encoded(self.signed.root),
+            "path": [encoded(one) for one in self.path],
+            "checkpoint": self.note,
+        }
+
+    def text(self) -> str:
+        """As other tools for transparency logs read it (C2SP tlog-proof, version 1)."""
+        lines = [TLOG_PROOF, f"index {self.leaf.index}", *map(encoded, self.path)]
+        return "\n".join([*lines, "", self.note])
+
+
+def inclusion(event_id: UUID) -> Inclusion:
+    """The proof against the newest checkpoint; raises NoCheckpoint, NotSealedYet."""
+    note, signed = newest()
+    leaf = Leaf.objects.filter(event_id=event_id, index__lt=signed.size).first()
+    if leaf is None:
+        raise NotSealedYet
+    digest = Event.objects.filter(pk=event_id).values_list("digest", flat=True).first()
+    return Inclusion(leaf, digest, inclusion_path(leaf.index, signed.size), signed, note)
+
+
+def newest() -> tuple[str, Statement]:
+    """The newest checkpoint: its note, and what that says; raises NoCheckpoint."""
+    checkpoint = checkpoints.latest()
+    if checkpoint is None:
+        raise NoCheckpoint
+    return checkpoint.note, checkpoints.stated(checkpoint)
+
+
+def consistency(old: int, new: int | None = None) -> dict[str, Any]:
+    """That one tree is the beginning of another, or of the newest that is signed, as JSON.
+
+    Raises NoCheckpoint, and ValueError for sizes that are none of signed trees.
+    """
+    note, signed = newest()
+    new = signed.size if new is None else new
+    if not 0 < old <= new <= signed.size:
+        raise ValueError(f"sizes of trees are from 1 to {signed.size}, the older one first")
+    path = [encoded(one) for one in consistency_path(old, new)]
+    return {"from": old, "to": new, "path": path, "checkpoint": note}
+
+
+def encoded(hashed: bytes) -> str:
+    return b64encode(hashed).decode()
 
 
 def inclusion_path(index: int, size: int) -> list[bytes]:

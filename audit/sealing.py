@@ -5,12 +5,15 @@ they complete and the tree's new size are there together or not at all, and the 
 away in it, so that no event is sealed twice however often a sealer is killed.
 """
 
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 
 from audit import checkpoints
 from audit.checkpoints import Statement
@@ -19,12 +22,16 @@ from audit.models import Checkpoint, Event, Leaf, Node, Tree, Unsealed, local_no
 from audit.models.tree import THE_ONE
 
 FIRST = UUID(int=0)
-BATCH = 2000
-"""Events a transaction: on SQLite nobody else writes meanwhile."""
+BATCH = {"postgresql": 2000, "sqlite": 200}
+"""Events a transaction: on SQLite, nobody else writes for as long."""
+BREATH = {"postgresql": 0.0, "sqlite": 0.02}
+"""Seconds between two batches: who waits to write on SQLite looks now and then, and must find a
+moment when nobody does."""
 STORED_LEVELS = 8
 """Nodes are kept for each eighth level; those between are computed from them."""
 MOST_UNSIGNED = 10_000
 LONGEST_UNSIGNED = timedelta(seconds=10)
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class SomebodyElseSeals(Exception):
@@ -48,12 +55,15 @@ def seal(*, wait: bool = True, sign_now: bool = True) -> Sealed:
     Without `wait`, SomebodyElseSeals is raised where somebody does. Database errors pass through:
     what they leave unsealed is for the next round.
     """
-    origin = the_tree().origin
-    checkpoints.announce_new_keys(origin)
-    count, last = 0, FIRST
+    if checkpoints.unannounced(the_tree().origin):
+        _announce_new_keys(wait)
+    count = 0
+    last: UUID | None = FIRST
     while last is not None:
         done, last = _seal_batch(last, wait)
         count += done
+        if last is not None:
+            time.sleep(BREATH[connection.vendor])
     return Sealed(count, the_tree().size, _sign(wait, sign_now))
 
 
@@ -75,6 +85,13 @@ def hold_tree(*, wait: bool = True) -> Tree:
 
 
 @transaction.atomic
+def _announce_new_keys(wait: bool) -> None:
+    """Once for each key, however many processes begin to use it at once."""
+    for verifier in checkpoints.unannounced(hold_tree(wait=wait).origin):
+        checkpoints.announce(verifier)
+
+
+@transaction.atomic
 def _seal_batch(after: UUID, wait: bool) -> tuple[int, UUID | None]:
     """Seal a batch of what is unsealed beyond this id; how many, and where the next one begins."""
     tree = hold_tree(wait=wait)
@@ -93,17 +110,20 @@ def _seal_batch(after: UUID, wait: bool) -> tuple[int, UUID | None]:
         Unsealed.objects.filter(pk__in=digests).delete()
         tree.size, tree.frontier = frontier.size, frontier.to_bytes()
         tree.save(update_fields=["size", "frontier"])
-    return len(leaves), unsealed[-1] if len(unsealed) == BATCH else None
+    return len(leaves), unsealed[-1] if len(unsealed) == BATCH[connection.vendor] else None
 
 
 def _unsealed(after: UUID) -> tuple[list[UUID], dict[UUID, str]]:
     """The next entries in the order of their ids, and the digests of their events.
 
-    An entry whose event is gone stays where it is: verification tells of it.
+    An entry whose event is gone, is sealed already or has no digest stays where it is, and is in
+    nobody's way: only somebody with a database prompt can have made it.
     """
     entries = Unsealed.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
-    ids = list(entries[:BATCH])
-    return ids, dict(Event.objects.filter(pk__in=ids).values_list("pk", "digest"))
+    ids = list(entries[: BATCH[connection.vendor]])
+    sealed = Leaf.objects.filter(event_id=OuterRef("pk"))
+    events = Event.objects.filter(~Exists(sealed), pk__in=ids).values_list("pk", "digest")
+    return ids, {pk: digest for pk, digest in events if DIGEST.fullmatch(digest)}
 
 
 def _kept(completed: list[tuple[Subtree, bytes]]) -> Iterator[Node]:
@@ -117,12 +137,14 @@ def _sign(wait: bool, sign_now: bool) -> Checkpoint | None:
     """A checkpoint over all that is sealed, if there is something new to say."""
     tree = hold_tree(wait=wait)
     last = checkpoints.latest()
-    unsigned = tree.size - (last.size if last else 0)
-    is_due = unsigned and (
-        sign_now or unsigned >= MOST_UNSIGNED or last is None
-        or local_now() - last.signed_at >= LONGEST_UNSIGNED
-    )  # fmt: skip
-    if not is_due:
+    if tree.size <= (last.size if last else 0) or not (sign_now or _is_due(tree, last)):
         return None
     frontier = Frontier.from_bytes(tree.size, bytes(tree.frontier))
     return checkpoints.sign(Statement(tree.origin, tree.size, frontier.root()))
+
+
+def _is_due(tree: Tree, last: Checkpoint | None) -> bool:
+    """Whether so much is unsigned, or for so long; a clock that went back makes nobody wait."""
+    if last is None or tree.size - last.size >= MOST_UNSIGNED:
+        return True
+    return abs(local_now() - last.signed_at) >= LONGEST_UNSIGNED

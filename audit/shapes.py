@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from audit.events import EventName
 
@@ -43,7 +43,8 @@ class Event(Shape):
     request_id: str
     source: str
     key_prefix: str
-    leaf_index: None
+    leaf_index: int | None
+    """Its place in the tree; null until it is sealed, a second or so."""
 
 
 class EventPage(Shape):
@@ -52,3 +53,37 @@ class EventPage(Shape):
     events: list[Event]
     next: str | None
     """Given back as `cursor` for the page that follows; null at the end."""
+
+
+class SignedNote(RootModel[str]):
+    """A checkpoint as it was signed (C2SP tlog-checkpoint): origin, size, root, and signatures."""
+
+
+class InclusionProof(Shape):
+    """That an event is in the tree that a checkpoint signs (RFC 9162). Hashes are base64."""
+
+    event_id: UUID
+    leaf_index: int
+    leaf_hash: str
+    """SHA-256 over a zero byte and the 32 bytes of the event's digest."""
+    digest: str | None
+    """The event's, in hex; null once retention has taken the event."""
+    tree_size: int
+    root: str
+    path: list[str]
+    """From the leaf's neighbour up."""
+    checkpoint: str
+    """The signed note."""
+
+
+class ConsistencyProof(Shape):
+    """That the tree of `from` leaves is the beginning of the one of `to` leaves (RFC 9162)."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: int = Field(alias="from")
+    to: int
+    path: list[str]
+    """Hashes in base64."""
+    checkpoint: str
+    """The newest signed note; it signs the root of its own size."""

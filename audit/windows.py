@@ -3,11 +3,13 @@
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -101,3 +103,14 @@ def relative(moment: datetime, now: datetime) -> str:
 def as_sheet(value: JSON) -> SafeString:
     """A JSON value as a labelled table."""
     return render_to_string("admin/sheet.html", {"rows": sheet(value)})
+
+
+def link(page: str, row_id: UUID | None) -> SafeString | str:
+    """A link to the page of another room's row, by its id; the ledger knows no more of it."""
+    if row_id is None:
+        return "–"
+    try:
+        address = reverse(f"admin:{page}_change", args=[row_id])
+    except NoReverseMatch:
+        return str(row_id)
+    return format_html('<a href="{}" title="{}">…{}</a>', address, row_id, str(row_id)[-12:])

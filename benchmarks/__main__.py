@@ -1,6 +1,6 @@
 """How fast a call is, beside a bare view and beside ToolRampart, in one run on one machine.
 
-`python -m benchmarks [--rounds 5] [--seconds 3] [--only floor,read,…,authentication,queue,sandbox]`
+`python -m benchmarks [--rounds 5] [--seconds 3] [--only floor,read,…,queue,sandbox,ledger]`
 
 Everything is started here: PostgreSQL, Redis, granian, worker and beat, uvicorn. The subjects are
 loaded in turn, round after round, so that a noisy minute strikes them all; the medians over the
@@ -33,7 +33,7 @@ PEERS_PYTHON = ROOT / ".venv" / "peers" / "bin" / "python"
 WEB_WORKERS, WEB_THREADS = 2, 8
 BODY = json.dumps({"arguments": {"a": 1, "b": 2}}).encode()
 PEERS_KEY = "trp_a-key-that-is-used-by-the-benchmark-alone"
-AUTHENTICATION, QUEUE, SANDBOX = "authentication", "queue", "sandbox"
+AUTHENTICATION, QUEUE, SANDBOX, LEDGER = "authentication", "queue", "sandbox", "ledger"
 """What is measured without a server."""
 
 
@@ -72,10 +72,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--events", type=int, default=1_000_000, help="of the ledger")
     parser.add_argument("--only", default="", help="a comma list of subjects")
     options = parser.parse_args()
     only = set(filter(None, options.only.split(",")))
-    if not only or only - {AUTHENTICATION, QUEUE, SANDBOX}:
+    if not only or only - {AUTHENTICATION, QUEUE, SANDBOX, LEDGER}:
         calls(only, options.rounds, options.seconds)
     if not only or AUTHENTICATION in only:
         inside("authentication", f"{options.rounds}, {str(PEERS_PYTHON)!r}")
@@ -83,6 +84,8 @@ def main() -> None:
         inside("queue")
     if not only or SANDBOX in only:
         sandbox.main(options.rounds, str(PEERS_PYTHON))
+    if LEDGER in only:  # It takes longer than all others together, so it is asked for by name.
+        inside("ledger", f"{options.rounds}, {options.events}")
 
 
 def calls(only: set[str], rounds: int, seconds: float) -> None:

@@ -70,3 +70,18 @@ def whoever_vouches_is_named(**kwargs: Any) -> list[CheckMessage]:
             id="rampart.W001",
         )
     ]
+
+
+@register()
+def checkpoints_are_signed(**kwargs: Any) -> list[CheckMessage]:
+    """rampart.W005: nobody signs what the ledger says."""
+    if settings.RAMPART_CHECKPOINT_KEY:
+        return []
+    return [
+        Warning(
+            "RAMPART_CHECKPOINT_KEY is not set: the ledger is sealed, and nobody signs it",
+            hint="whoever owns its tables could write all of it anew; docs/how-to/rotate-secrets.md"
+            " tells how to make a key",
+            id="rampart.W005",
+        )
+    ]

@@ -29,6 +29,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 SEED_BYTES = 32
 LONGEST_FILE = 2**20
 """Characters of a file that holds a secret."""
+FOR_EVER = "forever"
 
 
 class Configuration:
@@ -125,6 +126,18 @@ class Configuration:
             return span
 
         return self.read(name, default, parse)
+
+    def period(self, name: str, default: str) -> timedelta | None:
+        """How long something is kept: a duration, or None for ever."""
+
+        def parse(text: str) -> timedelta | None:
+            return None if text == FOR_EVER else parse_duration(text)
+
+        return self.read(name, default, parse)
+
+    def is_set(self, name: str) -> bool:
+        """Whether somebody has chosen a value, be it the default's."""
+        return bool(self._given(name).strip())
 
     def words(self, name: str, default: str = "") -> list[str]:
         """A comma list."""

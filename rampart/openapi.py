@@ -89,7 +89,8 @@ class Schema(AutoSchema):
         drawn: dict[tuple[int, str], OpenApiResponse] = {}
         for status in sorted({*answers, *problems}):
             if status in answers:
-                drawn[status, JSON] = self._answer(status, answers[status])
+                answer = answers[status]
+                drawn[status, answer.media_type] = self._answer(status, answer)
             if status in problems:
                 drawn[status, MEDIA_TYPE] = self._problem(status, problems[status])
         return drawn

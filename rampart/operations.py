@@ -25,7 +25,7 @@ from approvals.shapes import (
     SessionReport,
 )
 from approvals.states import ApprovalStatus, InvocationStatus, api_word
-from audit.shapes import EventPage, Shape
+from audit.shapes import ConsistencyProof, EventPage, InclusionProof, Shape, SignedNote
 from rampart.pagination import DEFAULT_LIMIT, LARGEST_LIMIT
 from tools.definition import NAME
 from tools.shapes import (
@@ -49,9 +49,10 @@ Examples = Mapping[str, Any]
 class Answer:
     """The JSON of one HTTP status; `words` are those that its `status` may then have."""
 
-    shape: type[Shape]
+    shape: type[BaseModel]
     words: tuple[str, ...] = ()
     examples: Examples = field(default_factory=dict)
+    media_type: str = "application/json"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ BY_A_SESSION: Codes = {403: ("csrf_failed",), 413: ("body_too_large",)}
 NOT_THERE: Codes = {404: ("not_found",)}
 NO_SUCH_SESSION: Codes = {404: ("session_not_found", "not_found")}
 NO_SUCH_TOOL: Codes = {404: ("unknown_tool", "not_found")}
+OF_THE_LEDGER: Codes = {403: ("scope_denied",)}
+OF_A_PROOF: Codes = {404: ("no_checkpoint",)}
 OF_A_CALL: Codes = {
     400: ("invalid_idempotency_key", "idempotency_key_mismatch"),
     403: ("key_required",),
@@ -156,8 +159,12 @@ def _problems(*groups: Codes) -> Codes:
 # Parameters.
 
 
-def _query(name: str, schema: dict[str, Any] | OpenApiTypes, says: str) -> OpenApiParameter:
-    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=says)
+def _query(
+    name: str, schema: dict[str, Any] | OpenApiTypes, says: str, *, required: bool = False
+) -> OpenApiParameter:
+    return OpenApiParameter(
+        name, schema, OpenApiParameter.QUERY, description=says, required=required
+    )
 
 
 def _path(name: str, schema: dict[str, Any] | OpenApiTypes) -> OpenApiParameter:
@@ -198,6 +205,8 @@ SESSION = _query("session", OpenApiTypes.UUID, "Of this session.")
 TOOL = _path("name", {"type": "string", "pattern": f"^{NAME.pattern}$"})
 INVOCATION = _path("invocation_id", OpenApiTypes.UUID)
 APPROVAL = _path("approval_id", OpenApiTypes.UUID)
+EVENT = _path("event_id", OpenApiTypes.UUID)
+LEAVES = {"type": "integer", "minimum": 1}
 ONE_SESSION = _path("session_id", OpenApiTypes.UUID)
 IDEMPOTENCY_KEY = {
     "type": "string",
@@ -239,7 +248,7 @@ CALL_ANSWER_HEADERS = (
 # Answers.
 
 
-def _ok(shape: type[Shape]) -> Mapping[int, Answer]:
+def _ok(shape: type[BaseModel]) -> Mapping[int, Answer]:
     return {200: Answer(shape)}
 
 
@@ -396,7 +405,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "GET /audit": Operation(
         "listEvents", "ledger", "Lines of the ledger", _ok(EventPage),
-        _problems(AT_THE_GATE, IN_A_LIST, {403: ("scope_denied",)}),
+        _problems(AT_THE_GATE, IN_A_LIST, OF_THE_LEDGER),
         "Newest first. A key with `audit.read` sees its own actor's, with `audit.read_all` all.",
         parameters=(
             OF_A_TOOL,
@@ -408,6 +417,36 @@ OPERATIONS: dict[str, Operation] = {
             _query("since", OpenApiTypes.DATETIME, "Written at this time or later."),
             _query("until", OpenApiTypes.DATETIME, "Written before this time."),
             *PAGE,
+        ),
+    ),
+    "GET /audit/checkpoint": Operation(
+        "readCheckpoint", "ledger", "The newest signed word on the whole ledger",
+        {200: Answer(SignedNote, media_type="text/plain")},
+        _problems(AT_THE_GATE, OF_THE_LEDGER, OF_A_PROOF),
+        "As it was signed. Whoever keeps it can tell later whether anything before it was changed.",
+    ),
+    "GET /audit/consistency": Operation(
+        "proveConsistency", "ledger", "That nothing but additions lie between two sizes",
+        _ok(ConsistencyProof),
+        _problems(AT_THE_GATE, OF_THE_LEDGER, OF_A_PROOF, {400: ("invalid_filter",)}),
+        "A proof of RFC 9162, between a checkpoint that was kept and a later one.",
+        parameters=(
+            _query("from", LEAVES, "The size of the older tree.", required=True),
+            _query("to", LEAVES, "Of the newer; of the newest checkpoint if it is not given."),
+        ),
+    ),
+    "GET /audit/{event_id}/proof": Operation(
+        "proveEvent", "ledger", "That an event is in the newest checkpoint's tree",
+        _ok(InclusionProof),
+        _problems(
+            AT_THE_GATE, OF_THE_LEDGER, OF_A_PROOF, NOT_THERE, {409: ("not_sealed_yet",)}
+        ),
+        "A proof of RFC 9162. With `audit.read_all` also of an event that retention has taken.",
+        parameters=(
+            EVENT,
+            _given(
+                "Retry-After", "Seconds until the next checkpoint.", [409], SECONDS, always=True
+            ),
         ),
     ),
 }  # fmt: skip

@@ -22,6 +22,7 @@ from django.views import csrf, defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from approvals.models import Approval, Invocation
 from rampart.refusals import LOCKED_OUT, refuse
 from tools.authentication import CredentialsRefused
 
@@ -68,6 +69,7 @@ CODES: dict[str, str] = {
     "single_only": "The rules ask that this call is decided on its own.",
     "digest_mismatch": "What was shown when deciding is not what the approval is for.",
     "not_rotatable": "The key cannot be replaced as it stands.",
+    "not_sealed_yet": "The event is not in the newest checkpoint yet: ask again soon.",
     "tool_changed": "The tool's definition changed after the call was held.",
     "tool_gone": "The tool is no longer defined.",
     "tool_disabled": "The tool is switched off.",
@@ -77,6 +79,7 @@ CODES: dict[str, str] = {
     "session_not_found": "No session of this caller has this id, or it takes no more calls.",
     "invalid_session_config": "The budgets of a session are unknown, no numbers, or too high.",
     "too_many_sessions": "The caller has as many sessions open as it may.",
+    "no_checkpoint": "Nothing has been signed yet, or no key is set to sign with.",
     "not_found": "There is nothing here, or nothing of yours.",
     "method_not_allowed": "The address exists, but not for this method.",
     "unsupported_media_type": "Bodies are application/json.",
@@ -100,6 +103,8 @@ CODES: dict[str, str] = {
 
 PLAIN_EXCEPTIONS: dict[type[Exception], tuple[int, str]] = {
     Http404: (404, "not_found"),
+    Invocation.DoesNotExist: (404, "not_found"),  # Retention took it in this very moment.
+    Approval.DoesNotExist: (404, "not_found"),
     PermissionDenied: (403, "permission_denied"),
     RequestDataTooBig: (413, "body_too_large"),
     TooManyFieldsSent: (400, "bad_request"),

@@ -80,6 +80,15 @@ RAMPART_MAX_KEY_LIFETIME = _config.duration("RAMPART_MAX_KEY_LIFETIME", "365d")
 RAMPART_GUESSES_PER_MINUTE = _config.whole_number("RAMPART_GUESSES_PER_MINUTE", 20, 1, 100_000)
 RAMPART_REFUSALS_PER_MINUTE = _config.whole_number("RAMPART_REFUSALS_PER_MINUTE", 300, 1, 1_000_000)
 
+# How long what is over is kept: a duration, or None for ever.
+
+RAMPART_RETENTION_LEDGER = _config.period("RAMPART_RETENTION_LEDGER", "forever")
+RAMPART_RETENTION_CALLS = _config.period("RAMPART_RETENTION_CALLS", "365d")
+RAMPART_RETENTION_NOTICES = _config.period("RAMPART_RETENTION_NOTICES", "90d")
+RAMPART_RETENTION_SESSIONS = _config.period("RAMPART_RETENTION_SESSIONS", "90d")
+RAMPART_RETENTION_KEYS = _config.period("RAMPART_RETENTION_KEYS", "forever")
+RAMPART_RETENTION_ADMIN = _config.period("RAMPART_RETENTION_ADMIN", "90d")
+
 # People: how they sign in, and for how long. Names that begin with OIDC_ are mozilla-django-oidc's.
 
 RAMPART_SESSION_AGE = _config.duration("RAMPART_SESSION_AGE", "12h", least="5m")

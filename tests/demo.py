@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group, User
 from approvals import deciding, editing, transitions
 from approvals.models import Approval, Invocation, Policy, Preset
 from approvals.transitions import Said
+from audit import sealing, verifying
 from audit.models import local_now
 from tests.past import Habits, Past, weeks_of_work
 from tools.models import ApiKey, Tool
@@ -84,3 +85,9 @@ def a_month() -> None:
         past, local_now(), days=DAYS, calls=CALLS, tools=tools, team=team, dice=random.Random(7)
     )
     past.write()
+
+
+def a_verification() -> None:
+    """Ana has had the ledger verified."""
+    sealing.seal()
+    verifying.run(verifying.ask("ana").pk)

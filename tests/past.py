@@ -11,9 +11,8 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 
-from approvals.desk.history import first_id_at
 from approvals.models import Approval, Invocation, Vote
-from audit.models import new_id
+from audit.models import first_id_at, new_id
 from tools.models import ApiKey, ToolVersion
 
 ENDED = ("rejected", "expired", "cancelled", "void")

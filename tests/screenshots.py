@@ -19,8 +19,9 @@ IMAGES = ROOT / "docs" / "images"
 LARGEST = 150_000
 """Bytes of one picture."""
 PEOPLE = ("ana", "rosa", "kai")
-PERMISSIONS = (*REVIEWER, "view_policy", "view_preset", "view_channel")
+PERMISSIONS = (*REVIEWER, "view_policy", "view_preset", "view_channel", "export_event")
 QUEUE = "/admin/approvals/approval/"
+LEDGER = "/admin/audit/event/"
 DESK, PHONE = (1120, 740), (360, 740)
 
 
@@ -62,6 +63,9 @@ def pictures(call: str) -> list[Picture]:
         Picture("insights-dark", "/admin/insights/", (1120, 1240), light="dark"),
         Picture("insights-phone", "/admin/insights/", PHONE),
         Picture("policies", "/admin/approvals/policy/"),
+        Picture("ledger", LEDGER),
+        Picture("ledger-phone", LEDGER, PHONE),
+        Picture("ledger-verified", f"{LEDGER}verification/", (1120, 900), light="dark"),
     ]
 
 
@@ -116,6 +120,7 @@ def fill(stack: Stack) -> str:
     decide(stack, "approve", staged, "ana", "--note", "seen the photographs")
     inside(stack, "asked_some_time_ago()")
     inside(stack, "a_month()")
+    inside(stack, "a_verification()")
     return str(staged["approval_id"])
 
 

@@ -7,10 +7,12 @@ felt at once where it was thrown and within half a second everywhere else.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import transaction
 
 from audit import ledger
+from audit.changes import difference
 from audit.events import EventName
 from tools import registry
 from tools.definition import ToolDefinition
@@ -131,7 +133,10 @@ def sync(*, by: str) -> Changes:
         _store(registry.find(name), by=by)
     Tool.objects.filter(name__in=found.gone).update(present=False)
     for name in found.gone:
-        ledger.record(EventName.TOOL_SYNCED, actor=by, tool_name=name, metadata={"present": False})
+        told = difference({"present": True}, {"present": False})
+        ledger.record(
+            EventName.TOOL_SYNCED, actor=by, tool_name=name, metadata={"present": False, **told}
+        )
     transaction.on_commit(forget)
     return found
 
@@ -142,7 +147,8 @@ def set_enabled(tool: Tool, enabled: bool, *, by: str) -> bool:
         changed = Tool.objects.filter(pk=tool.pk, enabled=not enabled).update(enabled=enabled)
         if changed:
             event = EventName.TOOL_ENABLED if enabled else EventName.TOOL_DISABLED
-            ledger.record(event, actor=by, tool_name=tool.name)
+            told = difference({"enabled": not enabled}, {"enabled": enabled})
+            ledger.record(event, actor=by, tool_name=tool.name, metadata=told)
         transaction.on_commit(forget)
     return bool(changed)
 
@@ -173,6 +179,7 @@ def _matches(row: Tool, definition: ToolDefinition) -> bool:
 
 def _store(definition: ToolDefinition, *, by: str) -> None:
     row, _ = Tool.objects.select_for_update().get_or_create(name=definition.name)
+    before = _said(row)
     if row.current is None or row.current.schema_hash != definition.schema_hash:
         number = (row.current.number if row.current else 0) + 1
         row.current = ToolVersion.objects.create(
@@ -187,5 +194,17 @@ def _store(definition: ToolDefinition, *, by: str) -> None:
         EventName.TOOL_SYNCED,
         actor=by,
         tool_name=definition.name,
-        metadata={"version": row.current.number, "schema_hash": definition.schema_hash},
+        metadata={
+            "version": row.current.number,
+            "schema_hash": definition.schema_hash,
+            **difference(before, _said(row)),
+        },
     )
+
+
+def _said(row: Tool) -> dict[str, Any] | None:
+    """What the code says of a tool, as the ledger keeps it; None before it was first on record."""
+    if row.current is None:
+        return None
+    current = row.current
+    return {**current.definition, "present": row.present, "version": current.number}

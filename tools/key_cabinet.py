@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from audit import ledger
+from audit.changes import difference
 from audit.events import EventName
 from audit.models import local_now
 from tools import identity, keys, registry
@@ -110,14 +111,20 @@ def rotate_key(
         expires_at=now + allowed_lifetime(lifetime),
     )
     row.save(force_insert=True)
-    ends = now + overlap if old.expires_at is None else min(old.expires_at, now + overlap)
+    until, ends = old.expires_at, now + overlap
+    ends = ends if until is None else min(until, ends)
     ApiKey.objects.filter(pk=old.pk).update(expires_at=ends)
     _tell_created(row, by)
     ledger.record(
         EventName.KEY_ROTATED,
         actor=_name_of(by),
         key_prefix=old.prefix,
-        metadata={"actor": old.actor, "successor": row.prefix, "overlap_ends": ends},
+        metadata={
+            "actor": old.actor,
+            "successor": row.prefix,
+            "overlap_ends": ends,
+            **difference({"expires_at": until}, {"expires_at": ends}),
+        },
     )
     transaction.on_commit(lambda: identity.forget(prefix))
     return row, new.text
@@ -157,7 +164,11 @@ def _revoke(row: ApiKey, now: datetime, *, by: str, why: str = "", told: str = "
             actor=by,
             reason=why,
             key_prefix=row.prefix,
-            metadata={"actor": row.actor} | ({"reason": told[:LONGEST_REASON]} if told else {}),
+            metadata={
+                "actor": row.actor,
+                **({"reason": told[:LONGEST_REASON]} if told else {}),
+                **difference({"revoked_at": None}, {"revoked_at": now}),
+            },
         )
         transaction.on_commit(lambda: identity.forget(row.prefix))
     return bool(changed)
@@ -230,22 +241,27 @@ def service_account(actor: str) -> User:
 
 def _tell_created(row: ApiKey, by: str | User) -> None:
     replaces = {"replaces": row.rotated_from.prefix} if row.rotated_from else {}
+    said = _said(row)
     ledger.record(
         EventName.KEY_CREATED,
         actor=_name_of(by),
         key_prefix=row.prefix,
-        metadata={
-            "actor": row.actor,
-            "owner": row.owner.get_username(),
-            "scopes": row.scopes,
-            "tools": row.tools,
-            "cidrs": row.cidrs,
-            "rate_tier": row.rate_tier,
-            "ceilings": row.ceilings,
-            "expires_at": row.expires_at,
-            **replaces,
-        },
+        metadata={**said, **replaces, **difference(None, said)},
     )
+
+
+def _said(row: ApiKey) -> dict[str, Any]:
+    """What a key allows to whom, as the ledger keeps it."""
+    return {
+        "actor": row.actor,
+        "owner": row.owner.get_username(),
+        "scopes": row.scopes,
+        "tools": row.tools,
+        "cidrs": row.cidrs,
+        "rate_tier": row.rate_tier,
+        "ceilings": row.ceilings,
+        "expires_at": row.expires_at,
+    }
 
 
 def _name_of(by: str | User) -> str:

@@ -14,6 +14,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from approvals.insights import CastVote, HeldCall, Insights, Outcome, figures
 from approvals.models import Approval, Vote
 from approvals.states import ApprovalStatus, Verdict
+from audit.models import first_id_at
 
 MOST_COUNTED = 100_000
 """A page is no place for more; of a longer history the newest are counted."""
@@ -71,12 +72,6 @@ def history(since: datetime, until: datetime) -> History:
     if is_cut := len(last) > 1:
         within["pk__gte"] = last[0]
     return History(figures(_calls(within), _votes(within)), is_cut)
-
-
-def first_id_at(moment: datetime) -> UUID:
-    """The lowest UUID of version 7 of this time: ids are in order of time, and indexed."""
-    milliseconds = int(moment.timestamp() * 1000)
-    return UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62)
 
 
 def _calls(within: Within) -> Iterator[HeldCall]:

@@ -24,6 +24,7 @@ from approvals.notices.forms import ChannelForm
 from approvals.notices.mail import NO_SERVER
 from approvals.notices.outbox import has_mail
 from audit import ledger
+from audit.changes import difference
 from audit.events import EventName
 from audit.models import local_now
 from audit.plain_text import marked
@@ -43,6 +44,19 @@ def state_of(channel: Channel) -> SafeString:
 def where_of(channel: Channel) -> str:
     """Where it leads, as far as that is no secret."""
     return channel.address or signing.shown_url(channel)
+
+
+def said_of(channel: Channel) -> dict[str, Any]:
+    """A channel as the ledger keeps it; of the URL only its host, of the key nothing."""
+    return {
+        "channel": channel.name,
+        "kind": channel.kind,
+        "where": where_of(channel),
+        "tool": channel.tool,
+        "least_risk": channel.least_risk,
+        "caller": channel.caller.prefix if channel.caller else None,
+        "is_enabled": channel.is_enabled,
+    }
 
 
 class ChannelAdmin(TellsMore, admin.ModelAdmin):  # type: ignore[type-arg]
@@ -95,6 +109,12 @@ class ChannelAdmin(TellsMore, admin.ModelAdmin):  # type: ignore[type-arg]
             obj.new_secret = signing.give_secret(obj, local_now())
         super().save_model(request, obj, form, change)
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        channel = super().get_object(request, object_id, from_field)
+        if channel is not None:
+            channel.said_before = said_of(channel)
+        return channel
+
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         self._tell(request, obj, "added")
         return super().log_addition(request, obj, message)
@@ -108,22 +128,15 @@ class ChannelAdmin(TellsMore, admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def _tell(self, request: HttpRequest, channel: Channel, verb: str) -> None:
-        """The ledger's line; of the URL only its host, of the key nothing."""
+        """The ledger's line."""
+        said = said_of(channel)
         ledger.record(
             EventName.CHANNEL_CHANGED,
             actor=name_of(request),
             reason=verb,
             source="admin",
             request_id=getattr(request, "request_id", ""),
-            metadata={
-                "channel": channel.name,
-                "kind": channel.kind,
-                "where": where_of(channel),
-                "tool": channel.tool,
-                "least_risk": channel.least_risk,
-                "caller": channel.caller.prefix if channel.caller else None,
-                "is_enabled": channel.is_enabled,
-            },
+            metadata={**said, **difference(getattr(channel, "said_before", None), said)},
         )
         transaction.on_commit(routes.forget)
 
@@ -170,7 +183,7 @@ class ChannelAdmin(TellsMore, admin.ModelAdmin):  # type: ignore[type-arg]
         locked = Channel.objects.select_for_update().get(pk=channel.pk)
         channel.new_secret = signing.give_secret(locked, local_now())
         locked.save(update_fields=["secret_sealed"])
-        self._tell(request, locked, "new key")
+        self._tell(request, channel, "new key")
         answer = self._shown_once(request, channel)
         assert answer is not None  # noqa: S101 - it has a new key
         return answer

@@ -68,7 +68,8 @@ def approve(approval: Approval, reviewer: User, said: Said, moment: datetime) ->
                 source={InvocationStatus.HELD},
                 dispatch_after=moment + MESSAGE_TIME,
             )
-            _tell_decision(approval, EventName.APPROVAL_APPROVED, reviewer, said, audit_id)
+            use_by = {"use_by": moment + USE_WITHIN}
+            _tell_decision(approval, EventName.APPROVAL_APPROVED, reviewer, said, audit_id, use_by)
         else:
             lacking = {"stage": stage, "lacking": standing.lacking}
             _tell_decision(approval, EventName.APPROVAL_VOTED, reviewer, said, new_id(), lacking)

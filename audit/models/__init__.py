@@ -1,6 +1,6 @@
 """The ledger's tables: what happened, the tree that seals it, and what keeps it."""
 
-from audit.models.events import Event, EventQuerySet, local_now, new_id
+from audit.models.events import Event, EventQuerySet, first_id_at, local_now, new_id
 from audit.models.keeping import Door, LegalHold, LegalHoldQuerySet, VerificationRun
 from audit.models.tree import Checkpoint, Leaf, Node, Tree, Unsealed
 
@@ -16,6 +16,7 @@ __all__ = [
     "Tree",
     "Unsealed",
     "VerificationRun",
+    "first_id_at",
     "local_now",
     "new_id",
 ]

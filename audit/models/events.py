@@ -1,7 +1,7 @@
 """One table: what happened, in the order in which it was told."""
 
 import hashlib
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -13,10 +13,22 @@ from audit.errors import LedgerIsAppendOnly
 from audit.events import EventName
 from audit.fields import CanonicalJSONField
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MILLISECOND = timedelta(milliseconds=1)
+
 
 def new_id() -> UUID:
     """A UUID version 7 (RFC 9562): unique everywhere and ordered by the time it was made."""
     return UUID(int=uuid_utils.uuid7().int)
+
+
+def first_id_at(moment: datetime, shift: timedelta = timedelta(0)) -> UUID:
+    """The lowest UUID of version 7 that is made so long after a moment, or before it.
+
+    Ids are in the order of time, and indexed. Before 1970 the lowest of all stands for it.
+    """
+    milliseconds = (moment - EPOCH) // MILLISECOND + shift // MILLISECOND
+    return UUID(int=max(milliseconds, 0) << 80 | 7 << 76 | 2 << 62)
 
 
 def local_now() -> datetime:

@@ -1,4 +1,4 @@
-"""For templates: a stranger's text made plain, a time, a JSON value as a table."""
+"""For templates: a stranger's text made plain, a time, a JSON value as a table, a link."""
 
 from django import template
 
@@ -10,3 +10,4 @@ register.filter("visible", plain_text.visible)
 register.filter("when", windows.when)
 register.filter("exactly", windows.exactly)
 register.filter("as_sheet", windows.as_sheet)
+register.filter("link", windows.link)

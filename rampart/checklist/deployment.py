@@ -109,6 +109,27 @@ def retention() -> Judgement:
     )
 
 
+@item(
+    "retention.ledger",
+    "Somebody has decided how long the ledger is kept",
+    docs="docs/how-to/retain-and-prune.md#the-ledger",
+)
+def retention_of_the_ledger() -> Judgement:
+    """For ever is a decision too, which laws on personal data may forbid."""
+    if not settings.RAMPART_ENVIRONMENT.is_set("RAMPART_RETENTION_LEDGER"):
+        return fails(
+            "nobody has: it is kept for ever",
+            fix="set RAMPART_RETENTION_LEDGER to a period, or to forever",
+        )
+    kept = settings.RAMPART_RETENTION_LEDGER
+    if kept is not None and not settings.RAMPART_CHECKPOINT_KEY:
+        return fails(
+            f"for {written(kept)}, and then nothing goes: there is no key to sign what is gone",
+            fix="set RAMPART_CHECKPOINT_KEY",
+        )
+    return passes("for ever" if kept is None else f"for {written(kept)}")
+
+
 @item("metrics", "Metrics are for those who scrape them", docs=f"{SETTINGS}#serving")
 def metrics() -> Judgement:
     networks = settings.RAMPART_METRICS_ALLOW

@@ -101,7 +101,8 @@ def test_a_reason_is_written_changed_and_taken_away_and_each_is_told(superuser: 
         ("root", "changed", "No invoice"),
         ("root", "deleted", "No invoice"),
     ]
-    assert "please" not in str([line.metadata for line in told])
+    assert told[1].metadata["before"] == {"text": "Attach the invoice."}
+    assert told[1].metadata["after"] == {"text": "Attach the invoice, please."}
 
 
 @pytest.mark.feature("E17")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from approvals import deciding
 from approvals.desk import charts, history
-from approvals.desk.history import first_id_at
 from approvals.insights import (
     CastVote,
     HeldCall,
@@ -27,7 +26,7 @@ from approvals.insights import (
 )
 from approvals.models import Approval, Vote
 from approvals.transitions import Said
-from audit.models import local_now, new_id
+from audit.models import first_id_at, local_now, new_id
 from tests.conftest import Agent, effects, held
 from tests.past import Past
 from tools.models import Tool

@@ -22,7 +22,7 @@ from approvals import (
     waiting,
 )
 from approvals.errors import StaleTransition, UnreadableArguments
-from approvals.models import Invocation
+from approvals.models import Approval, Invocation
 from approvals.records import Ending
 from audit.models import Event
 from tests.approvals.test_deciding import decide
@@ -211,6 +211,19 @@ def test_a_call_whose_arguments_cannot_be_read_is_void(
     work()
     row = Invocation.objects.get()
     assert (row.status, row.reason, effects(trace)) == ("void", "arguments_unreadable", [])
+
+
+@pytest.mark.feature("T30")
+def test_arguments_of_another_call_are_never_run_under_a_yes(agent: Agent, trace: Path) -> None:
+    """Whoever can write to the database can't make what was approved mean something else."""
+    small, large = held(agent, trace, text="small"), held(agent, trace, text="large")
+    Invocation.objects.filter(pk=small.invocation_id).update(
+        arguments_sealed=large.invocation.arguments_sealed, status="queued"
+    )
+    Approval.objects.filter(pk=small.pk).update(status="approved")
+    work()
+    row = Invocation.objects.get(pk=small.invocation_id)
+    assert (row.status, row.reason, effects(trace)) == ("void", "arguments_changed", [])
 
 
 def test_the_raw_result_is_kept_for_its_time_and_redacted_afterwards(

@@ -10,10 +10,11 @@ from django.contrib.auth.models import User
 from hypothesis import given
 from hypothesis import strategies as st
 
+from approvals.records import Ending, ending_columns
 from audit import ledger
 from audit.canonical import canonical_text
 from audit.events import EventName
-from audit.models import Event
+from audit.models import Event, local_now
 from audit.redaction import ALWAYS_SECRET, PLAIN, REDACTED, Redactor
 from tests.audit.conftest import whole_database
 from tests.conftest import Agent, as_person, held, work
@@ -178,3 +179,12 @@ def test_every_free_column_of_an_event_goes_through_the_redactor() -> None:
     assert (event.result, event.error) == ([REDACTED], f"{REDACTED} failed")
     assert event.metadata == {"why": REDACTED}
     assert SECRET not in whole_database()
+
+
+@pytest.mark.feature("U4", "T14")
+@pytest.mark.django_db
+def test_the_name_of_an_error_is_text_of_the_tools_as_well() -> None:
+    """A class that is made as it is raised bears whatever its maker puts there."""
+    ending = Ending("error", error="refused", error_type=f"No_{SECRET}")
+    kept = ending_columns(ending, Redactor.over({"card": SECRET}, ["card"]), local_now())
+    assert kept["error_type"] == f"No_{REDACTED}"

@@ -42,14 +42,13 @@ def test_a_call_comes_is_cancelled_and_goes_without_a_reload(
 
 
 @pytest.mark.feature("V7")
-@pytest.mark.parametrize("light", ["light", "dark"])
 @pytest.mark.parametrize("size", [None, PHONE], ids=["desk", "phone"])
 def test_it_is_for_everybody(
     stack: Stack, people: dict[str, str], take_seat: TakeSeat, tmp_path: Path,
-    light: str, size: dict[str, int] | None,
+    size: dict[str, int] | None,
 ) -> None:  # fmt: skip
     options = {"viewport": size, "has_touch": True} if size else {}
-    rosa: Seat = take_seat(color_scheme=light, **options)
+    rosa: Seat = take_seat(**options)
     rosa.sign_in("rosa", people["rosa"])
     call = start(stack, stack.new_key("running-bot"), tmp_path)
     rosa.open(PAGE)

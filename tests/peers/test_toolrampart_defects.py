@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import threading
 import time
 from argparse import ArgumentTypeError
@@ -26,11 +27,14 @@ from rest_framework.test import APIClient
 from approvals import bodies, idempotency, pipeline, transitions, upkeep
 from approvals.digests import action_digest, request_digest
 from approvals.models import Approval, Invocation
-from audit import ledger
+from audit import ledger, sealing
 from audit.canonical import canonical_text, exact
 from audit.models import Event
+from audit.verification import verify
+from tests import everything
 from tests.approvals.test_deciding import decide
 from tests.architecture.test_docs import COMMANDS
+from tests.audit.conftest import run_sql, the_ledger_open
 from tests.conftest import Agent, MakeAgent, as_person, at_once, effects, held, work
 from tests.tools.conftest import Bench
 from tools import catalogue, policy, rate_limit, require_approval, tool
@@ -305,6 +309,25 @@ def test_what_is_no_number_does_not_slip_below_a_bound(
     assert (Invocation.objects.count(), effects(trace)) == (0, [])
 
 
+# T18: an unknown tool was a 500, and so was a policy that raised, of which nothing told.
+
+
+@pytest.mark.feature("T18")
+@pytest.mark.parametrize(
+    ("tool", "status", "reason"),
+    [("no_such_tool", 404, "unknown_tool"), ("never_judged", 403, "policy_error")],
+)
+def test_what_was_an_error_of_the_server_is_a_refusal_with_one_line(
+    agent: Agent, tool: str, status: int, reason: str
+) -> None:
+    before = Event.objects.count()
+    assert agent.invoke(tool, day="monday").status_code == status
+    line = Event.objects.newest_first()[0]
+    assert (line.event, line.reason, line.tool_name) == ("invocation:refused", reason, tool)
+    assert Event.objects.count() == before + 1
+    assert Invocation.objects.count() == 0
+
+
 # T19: rejecting after approving was answered 200. The other way round is as bad.
 
 
@@ -462,6 +485,73 @@ def test_an_outcome_that_was_never_written_leaves_its_intent_and_ends_its_key(
     assert (again["status"], again["error_type"]) == ("unknown", "OutcomeUnknown")
     work()
     assert effects(trace) == ["ran"]
+
+
+@pytest.mark.feature("T28")
+@pytest.mark.parametrize("tool", ["leave_trace", "trace_read", "guarded_trace"])
+def test_a_call_that_could_not_be_told_did_not_happen_and_leaves_its_key_free(
+    agent: Agent, trace: Path, monkeypatch: MonkeyPatch, tool: str
+) -> None:
+    agent.invoke("echo", value=1)  # The key is known from here on.
+
+    def down(*_: Any) -> None:
+        raise OperationalError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "_insert", down)
+        refused = agent.invoke(tool, path=str(trace), headers=KEYED)
+    assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+    work()
+    assert (effects(trace), Invocation.objects.filter(tool_name=tool).count()) == ([], 0)
+    again = agent.invoke(tool, path=str(trace), headers=KEYED)
+    assert (again.status_code, again.json()["replayed"]) in ((200, False), (202, False))
+    work()
+    assert len(effects(trace)) == (0 if tool == "guarded_trace" else 1)
+
+
+# T30: nothing showed that a line had been changed; tests on PostgreSQL were left out unnoticed.
+
+
+@pytest.mark.feature("T30", "U2")
+def test_a_line_that_somebody_changed_in_the_database_is_named(agent: Agent) -> None:
+    agent.invoke("echo", value=1)
+    sealing.seal()
+    assert verify().finding is None
+    line = Event.objects.get(event="invocation:finished")
+    with the_ledger_open():
+        run_sql(
+            "UPDATE audit_event SET actor = 'somebody else' WHERE request_id = %s", line.request_id
+        )
+    finding = verify().finding
+    assert finding is not None
+    assert finding.event_id == str(line.pk)
+
+
+@pytest.mark.feature("T30")
+def test_tests_on_postgresql_take_servers_of_their_own_and_wait_for_no_variable(
+    monkeypatch: MonkeyPatch,
+) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(everything, "_pytest", lambda _, stores, __: given.append(stores))
+    everything.on_postgres([], 1)
+    (stores,) = given
+    assert stores["DATABASE_URL"].startswith("postgres")
+    assert stores["REDIS_URL"].startswith("redis")
+    assert set(stores).isdisjoint(everything.KEPT)
+    assert "postgres" in everything.LANES
+
+
+@pytest.mark.feature("T30")
+def test_no_test_is_left_out_because_a_variable_is_not_set() -> None:
+    """What is skipped is skipped for what the machine or the database is."""
+    skips = re.compile(r"(?:skipif|mark\.skip|pytest\.skip)\([^\n]*")
+    found = [
+        (file.name, skip)
+        for file in Path(everything.__file__).parent.rglob("*.py")
+        for skip in skips.findall(file.read_text())
+    ]
+    assert len(found) > 5
+    assert [skip for skip in found if re.search(r"environ|getenv|RAMPART_|_URL\b", skip[1])] == []
 
 
 # Ceilings: what a caller asks for is no limit that it sets itself.

@@ -32,11 +32,13 @@ generation.with-security-parameters = {makes_credentials}
 tools = {{ values = {tools} }}
 invocations = {{ values = {invocations} }}
 approvals = {{ values = {approvals} }}
+events = {{ values = {events} }}
 
 [parameters]
 "path.name" = {{ dictionary = "tools", probability = 0.6 }}
 "path.invocation_id" = {{ dictionary = "invocations", probability = 0.6 }}
 "path.approval_id" = {{ dictionary = "approvals", probability = 0.6 }}
+"path.event_id" = {{ dictionary = "events", probability = 0.6 }}
 "body.approval_id" = {{ dictionary = "approvals", probability = 0.2 }}
 
 [[operations]]
@@ -45,6 +47,11 @@ include-operation-id = "invoke"
 checks.positive_data_acceptance.expected-statuses = [
     200, 202, 400, 401, 403, 404, 409, 410, 422, 429
 ]
+
+[[operations]]
+include-operation-id = "proveConsistency"
+# How large the newest tree is stands in no schema, nor that `from` is no more than `to`.
+checks.positive_data_acceptance.expected-statuses = [200, 400, 401, 403, 404]
 """
 
 
@@ -87,6 +94,7 @@ class Range:
                 tools=json.dumps(TOOLS),
                 invocations=json.dumps([call["invocation_id"] for call in self.held]),
                 approvals=json.dumps([call["approval_id"] for call in self.held]),
+                events=json.dumps([call["audit_id"] for call in self.held]),
             )
         )
         return config

@@ -23,6 +23,7 @@ from tests.architecture.test_docs import ROOT, _anchors
 from tests.conftest import MakeAgent
 from tests.processes import Deployment
 from tests.rampart.test_commands import run
+from tests.rampart.test_settings import configured
 from tests.tools.conftest import Bench
 from tools import (
     isolated_process,
@@ -147,6 +148,25 @@ def test_a_setting_fails_its_line_and_a_better_one_passes(
     assert line(id).status is Verdict.FAIL
     setattr(settings, setting, usual if right is None else right)
     assert line(id).status is Verdict.PASS
+
+
+@pytest.mark.feature("K2")
+@pytest.mark.parametrize(
+    ("given", "kept", "keys", "verdict", "finding"),
+    [
+        ("", None, [b"key"], Verdict.FAIL, "nobody has: it is kept for ever"),
+        ("forever", None, [], Verdict.PASS, "for ever"),
+        ("90d", timedelta(days=90), [b"key"], Verdict.PASS, "for 90d"),
+        ("90d", timedelta(days=90), [], Verdict.FAIL, "for 90d, and then nothing goes"),
+    ],
+)
+def test_for_how_long_the_ledger_is_kept_is_for_somebody_to_say(
+    settings: Settings, given: str, kept: Any, keys: list[bytes], verdict: Verdict, finding: str
+) -> None:
+    settings.RAMPART_ENVIRONMENT = configured(RAMPART_RETENTION_LEDGER=given)
+    settings.RAMPART_RETENTION_LEDGER, settings.RAMPART_CHECKPOINT_KEY = kept, keys
+    found = line("retention.ledger")
+    assert found.status is verdict and found.finding.startswith(finding)
 
 
 @db

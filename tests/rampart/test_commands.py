@@ -15,16 +15,12 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import OperationalError, connection
-from pytest import MonkeyPatch
 
 from approvals.models import Approval
-from audit import ledger, verification
 from audit.events import EventName
 from audit.models import Event, local_now
 from rampart.management.arguments import seconds
 from rampart.management.base import Exit
-from tests.audit.conftest import run_sql, the_ledger_open
 from tests.conftest import Agent, MakeAgent, held
 from tests.processes import ROOT, Deployment
 from tests.tools.conftest import Bench
@@ -218,45 +214,6 @@ def test_sync_tools_voids_what_was_held_for_an_older_version(agent: Agent, trace
 
 
 # The ledger and upkeep.
-
-
-@pytest.mark.feature("E33", "K5")
-@pytest.mark.django_db
-def test_verify_audit_says_that_all_is_well() -> None:
-    ledger.record(EventName.KEY_CREATED)
-    assert run("verify_audit") == ("OK: 1 events\n", "", 0)
-    assert data("verify_audit") == {"events": 1, "ok": True, "event_id": None, "fault": None}
-
-
-@pytest.mark.feature("E33", "U4", "K5")
-@pytest.mark.django_db
-def test_verify_audit_names_the_first_altered_event_with_exit_6() -> None:
-    ledger.record(EventName.KEY_CREATED)
-    altered = ledger.record(EventName.KEY_CREATED)
-    with the_ledger_open():
-        run_sql("UPDATE audit_event SET actor = 'x' WHERE id > %s", min_id())
-    out, _, code = run("verify_audit")
-    assert code == Exit.FINDINGS and str(altered.pk) in out and out.startswith("ALTERED")
-    document = data("verify_audit")
-    assert (document["ok"], document["event_id"]) == (False, str(altered.pk))
-
-
-def min_id() -> Any:
-    """The first event's id as the database keeps it."""
-    first = Event.objects.order_by("id")[0].pk
-    return Event._meta.pk.get_db_prep_value(first, connection)
-
-
-@pytest.mark.feature("E33")
-@pytest.mark.django_db
-def test_verify_audit_without_a_database_could_not_run(monkeypatch: MonkeyPatch) -> None:
-    """The read is made to fail: a database that dies here would take the test along."""
-
-    def fail() -> Any:
-        raise OperationalError("gone")
-
-    monkeypatch.setattr(verification, "_oldest_first", fail)
-    assert run("verify_audit")[2] == Exit.COULD_NOT_RUN
 
 
 @pytest.mark.feature("E33", "K5")

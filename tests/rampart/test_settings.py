@@ -106,6 +106,12 @@ WRONG = {
     "RAMPART_APPROVAL_TTL": "1 day",
     "RAMPART_RESULT_RETENTION": "24",
     "RAMPART_MAX_KEY_LIFETIME": "-1d",
+    "RAMPART_RETENTION_LEDGER": "for ever",
+    "RAMPART_RETENTION_CALLS": "365",
+    "RAMPART_RETENTION_NOTICES": "-1d",
+    "RAMPART_RETENTION_SESSIONS": "never",
+    "RAMPART_RETENTION_KEYS": "1 year",
+    "RAMPART_RETENTION_ADMIN": "90 d",
     "RAMPART_UNRULED_WRITES": "perhaps",
     "RAMPART_PUBLIC_URL": "http://[x",
     "RAMPART_TRUSTED_PROXIES": "10.0.0.1/8",
@@ -187,6 +193,22 @@ def test_the_public_url_decides_on_cookies_and_hsts(
     assert settings["RAMPART_PUBLIC_URL"] == url.rstrip("/")
     assert settings["SESSION_COOKIE_SECURE"] is settings["CSRF_COOKIE_SECURE"] is secure
     assert bool(settings["SECURE_HSTS_SECONDS"]) is secure
+
+
+@pytest.mark.feature("K2")
+def test_what_is_over_is_kept_for_a_time_and_the_ledger_for_ever(bare: Deployment) -> None:
+    names = ("LEDGER", "CALLS", "NOTICES", "SESSIONS", "KEYS", "ADMIN")
+    settings = read(bare)
+    days = [settings[f"RAMPART_RETENTION_{name}"] for name in names]
+    assert days == [each and timedelta(days=each) for each in (None, 365, 90, 90, None, 90)]
+    chosen = read(bare, RAMPART_RETENTION_LEDGER="0d", RAMPART_RETENTION_CALLS="forever")
+    assert chosen["RAMPART_RETENTION_LEDGER"] == timedelta(0)
+    assert chosen["RAMPART_RETENTION_CALLS"] is None
+
+
+def test_a_default_that_was_chosen_is_told_from_one_that_nobody_chose() -> None:
+    assert configured(A="forever").is_set("A")
+    assert not configured(A=" ").is_set("A") and not configured().is_set("A")
 
 
 def test_the_embedded_database_is_sqlite_in_var(tmp_path: Path) -> None:

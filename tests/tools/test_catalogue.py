@@ -75,7 +75,8 @@ def test_a_tool_that_went_is_kept_closed_and_may_come_back(bench: Bench) -> None
     define(bench, name="refund")
     assert catalogue.sync(by="test") == Changes(added=["refund"], changed=[], gone=["pay"])
     assert set(switchboard(fresh=True).switches) == {"refund"}
-    assert ("pay", {"present": False}) in told(EventName.TOOL_SYNCED)
+    gone = {"present": False, "before": {"present": True}, "after": {"present": False}}
+    assert ("pay", gone) in told(EventName.TOOL_SYNCED)
     define(bench)
     assert catalogue.sync(by="test").changed == ["pay"]
     assert ToolVersion.objects.filter(tool__name="pay").count() == 1
@@ -86,9 +87,8 @@ def test_a_tool_that_went_is_kept_closed_and_may_come_back(bench: Bench) -> None
 def test_each_synced_tool_is_one_line(bench: Bench) -> None:
     define(bench)
     catalogue.sync(by="ann")
-    assert told(EventName.TOOL_SYNCED) == [
-        ("pay", {"version": 1, "schema_hash": find("pay").schema_hash})
-    ]
+    ((name, line),) = told(EventName.TOOL_SYNCED)
+    assert (name, line["version"], line["schema_hash"]) == ("pay", 1, find("pay").schema_hash)
     assert Event.objects.get().actor == "ann"
 
 
@@ -200,8 +200,9 @@ def test_each_throw_is_one_line_and_no_throw_is_none(echo: Tool) -> None:
     assert not catalogue.set_enabled(echo, False, by="ben")
     assert catalogue.set_enabled(echo, True, by="cai")
     assert not catalogue.set_enabled(echo, True, by="dee")
-    assert told(EventName.TOOL_DISABLED) == [("echo", {})]
-    assert told(EventName.TOOL_ENABLED) == [("echo", {})]
+    on, off = {"enabled": True}, {"enabled": False}
+    assert told(EventName.TOOL_DISABLED) == [("echo", {"before": on, "after": off})]
+    assert told(EventName.TOOL_ENABLED) == [("echo", {"before": off, "after": on})]
     assert Event.objects.newest_first()[0].actor == "cai"
 
 
