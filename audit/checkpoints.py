@@ -2,15 +2,17 @@
 
 The text of the note is the ledger's origin, the size and the root, each on its line. Which keys
 sign is `RAMPART_CHECKPOINT_KEY`'s to say; a key's public half is announced in the ledger before it
-first signs, and an earlier key signs beside it: so each key is vouched for by the one before.
+first signs, in a note that all keys sign that are set beside it: so each vouches for the others.
 """
 
 import base64
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from audit import ledger, notes
 from audit.events import EventName
@@ -48,33 +50,59 @@ def signers(origin: str) -> list[Signer]:
 
 
 def announced() -> list[Verifier]:
-    """The keys that the ledger names, in the order of their announcement.
+    """The keys that the ledger names, in the order of their first announcement.
 
     A line that names none is passed over: else whoever can write one would end all sealing.
     """
+    return list(dict.fromkeys(filter(None, map(_key_in, _announcements()))))
+
+
+def unannounced(origin: str) -> list[Verifier]:
+    """The keys that sign here and that not each of them has vouched for yet, the newest first: so a
+    reader knows it when it comes to an older one's line, which it has signed.
+    """
+    mine = [signer.verifier for signer in signers(origin)]
+    vouched: dict[Verifier, set[Verifier]] = {verifier: set() for verifier in mine}
+    for metadata in _announcements() if mine else ():
+        key = _key_in(metadata)
+        if key in vouched:
+            vouched[key].update(vouched_by(metadata, key, mine))
+    return [verifier for verifier in mine if not vouched[verifier].issuperset(mine)]
+
+
+def announce(verifier: Verifier) -> None:
+    """Write into the ledger that this key signs from now on, signed by all that sign here."""
+    note = notes.sign(_announcement(verifier), signers(verifier.name))
+    ledger.record(
+        EventName.CHECKPOINT_KEY_ANNOUNCED,
+        actor="ledger",
+        metadata={"key": str(verifier), "note": note},
+    )
+
+
+def vouched_by(metadata: Any, key: Verifier, verifiers: Sequence[Verifier]) -> set[Verifier]:
+    """Which of the verifiers have signed the line that announces this key; anything may be one."""
+    with suppress(KeyError, TypeError, AttributeError, ValueError):
+        note = notes.read(metadata["note"], verifiers)
+        if note.text == _announcement(key):
+            return set(note.signed_by)
+    return set()
+
+
+def _announcement(verifier: Verifier) -> str:
+    return f"{verifier.name}/key\n{verifier}\n"
+
+
+def _announcements() -> QuerySet[Event, Any]:
+    """What the lines say that announce keys."""
     lines = Event.objects.filter(event=EventName.CHECKPOINT_KEY_ANNOUNCED).order_by("id")
-    named = map(_key_in, lines.values_list("metadata", flat=True))
-    return [verifier for verifier in named if verifier]
+    return lines.values_list("metadata", flat=True)
 
 
 def _key_in(metadata: Any) -> Verifier | None:
     with suppress(KeyError, TypeError, AttributeError, ValueError):
         return Verifier.from_text(metadata["key"])
     return None
-
-
-def unannounced(origin: str) -> list[Verifier]:
-    """The keys that sign here and are not in the ledger yet, the oldest first."""
-    mine = [signer.verifier for signer in reversed(signers(origin))]
-    known = set(announced()) if mine else set()
-    return [verifier for verifier in mine if verifier not in known]
-
-
-def announce(verifier: Verifier) -> None:
-    """Write into the ledger that this key signs from now on."""
-    ledger.record(
-        EventName.CHECKPOINT_KEY_ANNOUNCED, actor="ledger", metadata={"key": str(verifier)}
-    )
 
 
 def latest() -> Checkpoint | None:

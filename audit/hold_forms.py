@@ -15,6 +15,11 @@ class HoldForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = [
             "reason", "actor", "tool_name", "invocation_id", "session_id", "since", "until",
         ]  # fmt: skip
+        help_texts = {
+            "actor": "What is left empty narrows nothing: with a reason alone, everything is held.",
+            "since": "In UTC.",
+            "until": "In UTC.",
+        }
 
     def clean(self) -> dict[str, Any]:
         said = super().clean() or {}

@@ -136,19 +136,9 @@ def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], r
     """RFC 9162, section 2.1.3.2; raises BadProof."""
     if not 0 <= index < size:
         raise BadProof(f"leaf {index} is not in a tree of {size}")
-    node, last, computed = index, size - 1, leaf
-    for sibling in path:
-        if last == 0:
-            raise BadProof("the path is too long")
-        if node & 1 or node == last:
-            computed = node_hash(sibling, computed)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
-        else:
-            computed = node_hash(computed, sibling)
-        node, last = node >> 1, last >> 1
-    if last != 0:
-        raise BadProof("the path is too short")
+    computed = leaf
+    for sibling, is_left in _siblings(index, size - 1, path):
+        computed = node_hash(sibling, computed) if is_left else node_hash(computed, sibling)
     if computed != root:
         raise BadProof("the path leads to another root")
 
@@ -170,17 +160,27 @@ def check_consistency(
     while node & 1:
         node, last = node >> 1, last >> 1
     was = becomes = hashes[0]
-    for sibling in hashes[1:]:
-        if last == 0:
-            raise BadProof("the path is too long")
-        if node & 1 or node == last:
+    for sibling, is_left in _siblings(node, last, hashes[1:]):
+        if is_left:
             was, becomes = node_hash(sibling, was), node_hash(sibling, becomes)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
         else:
             becomes = node_hash(becomes, sibling)
+    if was != old_root or becomes != new_root:
+        raise BadProof("the path leads to another root")
+
+
+def _siblings(node: int, last: int, path: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """What a node is hashed with on its way to the root, and whether that stands to its left.
+
+    Nodes are counted from the left, `last` is the last one of the level.
+    """
+    for sibling in path:
+        if last == 0:
+            raise BadProof("the path is too long")
+        is_left = bool(node & 1) or node == last
+        while is_left and node and not node & 1:  # The right edge rises where it has no sibling.
+            node, last = node >> 1, last >> 1
+        yield sibling, is_left
         node, last = node >> 1, last >> 1
     if last != 0:
         raise BadProof("the path is too short")
-    if was != old_root or becomes != new_root:
-        raise BadProof("the path leads to another root")

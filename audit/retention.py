@@ -14,13 +14,14 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db import ProgrammingError, connection, transaction
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from audit import checkpoints, holds, ledger, notes, prunings, sealing
 from audit.canonical import rfc3339
 from audit.events import KEPT_FOR_EVER, EventName
 from audit.models import Checkpoint, Door, Event, EventQuerySet, Leaf, Unsealed, first_id_at
 from audit.notes import BadNote
+from audit.planning import Among
 from audit.prunings import NoKey
 from audit.sealing import FIRST
 
@@ -214,14 +215,12 @@ def _day(checkpoint: Checkpoint) -> date:
 
 def _take_out(model: type[Event] | type[Checkpoint], ids: list[UUID]) -> None:
     """Delete these rows, through the door, and close it."""
-    doorway, table = Door._meta.db_table, model._meta.db_table
-    with connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {doorway}")  # noqa: S608 - our own names
-        Door.objects.bulk_create([Door(row_id=one) for one in ids])
-        cursor.execute(
-            f"DELETE FROM {table} WHERE id IN (SELECT row_id FROM {doorway})"  # noqa: S608
-        )
-        cursor.execute(f"DELETE FROM {doorway}")  # noqa: S608 - our own names
+    Door.objects.all().delete()
+    Door.objects.bulk_create([Door(row_id=one) for one in ids])
+    rows: QuerySet[Event | Checkpoint] = QuerySet(model)
+    rows = rows.filter(Among("pk", Door.objects.values("row_id")))
+    rows._raw_delete(rows.db)  # The ledger's own querysets refuse to delete.
+    Door.objects.all().delete()
 
 
 _events, _checkpoints = Events(), Checkpoints()

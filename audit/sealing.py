@@ -10,16 +10,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import OuterRef, Subquery
 
 from audit import checkpoints
 from audit.checkpoints import Statement
 from audit.merkle import Frontier, Subtree, leaf_hash
 from audit.models import Checkpoint, Event, Leaf, Node, Tree, Unsealed, local_now
 from audit.models.tree import THE_ONE
+from audit.planning import Among
 
 FIRST = UUID(int=0)
 BATCH = {"postgresql": 2000, "sqlite": 200}
@@ -32,6 +34,10 @@ STORED_LEVELS = 8
 MOST_UNSIGNED = 10_000
 LONGEST_UNSIGNED = timedelta(seconds=10)
 DIGEST = re.compile("[0-9a-f]{64}")
+LeafRow = tuple[int, UUID, bytes]
+"""Index, event, hash."""
+NodeRow = tuple[int, int, bytes]
+"""Level, index, hash."""
 
 
 class SomebodyElseSeals(Exception):
@@ -46,6 +52,14 @@ class Sealed:
     size: int
     checkpoint: Checkpoint | None
     """Signed in this round; None where none was due, or no key is set."""
+
+
+class _Entry(NamedTuple):
+    """An event that waits: its digest if it is there, and its leaf if it has one already."""
+
+    id: UUID
+    digest: str | None
+    leaf: int | None
 
 
 def seal(*, wait: bool = True, sign_now: bool = True) -> Sealed:
@@ -95,41 +109,65 @@ def _announce_new_keys(wait: bool) -> None:
 def _seal_batch(after: UUID, wait: bool) -> tuple[int, UUID | None]:
     """Seal a batch of what is unsealed beyond this id; how many, and where the next one begins."""
     tree = hold_tree(wait=wait)
-    unsealed, digests = _unsealed(after)
+    unsealed = _unsealed(after)
     frontier = Frontier.from_bytes(tree.size, bytes(tree.frontier))
-    leaves: list[Leaf] = []
-    nodes: list[Node] = []
-    for event_id in unsealed:
-        if event_id in digests:
-            hashed = leaf_hash(bytes.fromhex(digests[event_id]))
-            leaves.append(Leaf(index=frontier.size, event_id=event_id, hash=hashed))
+    leaves: list[LeafRow] = []
+    nodes: list[NodeRow] = []
+    for entry in unsealed:
+        if entry.leaf is None and entry.digest and DIGEST.fullmatch(entry.digest):
+            hashed = leaf_hash(bytes.fromhex(entry.digest))
+            leaves.append((frontier.size, entry.id, hashed))
             nodes += _kept(frontier.append(hashed))
     if leaves:
-        Leaf.objects.bulk_create(leaves)
-        Node.objects.bulk_create(nodes)
-        Unsealed.objects.filter(pk__in=digests).delete()
+        _store(leaves, nodes)
+        sealed = Leaf.objects.filter(index__gte=tree.size, index__lt=frontier.size)
+        Unsealed.objects.filter(Among("pk", sealed.values("event_id"))).delete()
         tree.size, tree.frontier = frontier.size, frontier.to_bytes()
         tree.save(update_fields=["size", "frontier"])
-    return len(leaves), unsealed[-1] if len(unsealed) == BATCH[connection.vendor] else None
+    return len(leaves), unsealed[-1].id if len(unsealed) == BATCH[connection.vendor] else None
 
 
-def _unsealed(after: UUID) -> tuple[list[UUID], dict[UUID, str]]:
-    """The next entries in the order of their ids, and the digests of their events.
+def _unsealed(after: UUID) -> list[_Entry]:
+    """The next entries in the order of their ids.
 
-    An entry whose event is gone, is sealed already or has no digest stays where it is, and is in
+    One whose event is gone, is sealed already or has no digest stays where it is, and is in
     nobody's way: only somebody with a database prompt can have made it.
     """
-    entries = Unsealed.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)
-    ids = list(entries[: BATCH[connection.vendor]])
-    sealed = Leaf.objects.filter(event_id=OuterRef("pk"))
-    events = Event.objects.filter(~Exists(sealed), pk__in=ids).values_list("pk", "digest")
-    return ids, {pk: digest for pk, digest in events if DIGEST.fullmatch(digest)}
+    digest = Event.objects.order_by().filter(pk=OuterRef("pk")).values("digest")
+    leaf = Leaf.objects.filter(event_id=OuterRef("pk")).values("index")
+    entries = Unsealed.objects.filter(pk__gt=after).order_by("pk")
+    rows = entries.values_list("pk", Subquery(digest), Subquery(leaf))
+    return [_Entry(*row) for row in rows[: BATCH[connection.vendor]]]
 
 
-def _kept(completed: list[tuple[Subtree, bytes]]) -> Iterator[Node]:
+def _kept(completed: list[tuple[Subtree, bytes]]) -> Iterator[NodeRow]:
     for (level, index), hashed in completed:
         if level % STORED_LEVELS == 0:
-            yield Node(level=level, index=index, hash=hashed)
+            yield level, index, hashed
+
+
+def _store(leaves: list[LeafRow], nodes: list[NodeRow]) -> None:
+    """PostgreSQL takes thousands of rows by COPY in a fraction of an INSERT's time."""
+    if connection.vendor != "postgresql":
+        Leaf.objects.bulk_create(
+            Leaf(index=index, event_id=event_id, hash=hashed) for index, event_id, hashed in leaves
+        )
+        Node.objects.bulk_create(
+            Node(level=level, index=index, hash=hashed) for level, index, hashed in nodes
+        )
+        return
+    _copy("audit_leaf (index, event_id, hash)", leaves)
+    _copy("audit_node (level, index, hash)", nodes)
+
+
+def _copy(columns: str, rows: list[LeafRow] | list[NodeRow]) -> None:
+    with (
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {columns} FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
 
 
 @transaction.atomic

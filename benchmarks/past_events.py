@@ -40,7 +40,7 @@ def write(count: int, seed: int = 7) -> None:
                 copy.write_row(row)
         cursor.execute(
             "INSERT INTO audit_unsealed SELECT id FROM audit_event"
-            " WHERE id NOT IN (SELECT event_id FROM audit_leaf)"
+            " WHERE NOT EXISTS (SELECT 1 FROM audit_leaf WHERE event_id = audit_event.id)"
             " ON CONFLICT DO NOTHING"
         )
         cursor.execute("ANALYZE")

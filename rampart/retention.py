@@ -37,6 +37,10 @@ PERIODS = ("ledger", "calls", "notices", "sessions", "keys", "admin")
 LONG_AGO = datetime.fromtimestamp(0, timezone.utc)
 """Before this nothing is over: the cutoff of what is kept for ever."""
 BATCH = 500
+LEDGER_BATCH = 5000
+"""Nobody who calls waits for a batch of the ledger's: it holds up sealing and the placing of holds
+alone.
+"""
 LONGEST_VERIFICATION = timedelta(days=1)
 
 NO_KEY = "RAMPART_CHECKPOINT_KEY is not set: what leaves the ledger could not be proven any more"
@@ -97,6 +101,8 @@ class Group:
     tables: tuple[str, ...]
     due: Callable[[Cutoffs], Counter[str]]
     take: Callable[[Cutoffs, int], Counter[str]]
+    most: int = BATCH
+    """Rows in a batch where nobody says how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ def _of_the_ledger(table: Prunable) -> Group:
     def take(at: Cutoffs, most: int) -> Counter[str]:
         return Counter({table.name: table.take(at.ledger, most)})
 
-    return Group("ledger", (table.name,), due, take)
+    return Group("ledger", (table.name,), due, take, LEDGER_BATCH)
 
 
 # The admin's own tables.
@@ -198,14 +204,18 @@ def foreseen(given: Periods) -> Iterator[Swept]:
     yield from _each(given, lambda group, at: iter([group.due(at)]))
 
 
-def sweep(given: Periods, *, most: int = BATCH) -> Iterator[Swept]:
+def sweep(given: Periods, *, most: int | None = None) -> Iterator[Swept]:
     """Take what is older than its period, batch after batch; each table is told of when it is done.
 
     What goes wrong with some tables keeps no other from its turn. What is written of it is sealed
     in the end, so that a checkpoint stands over it.
     """
     sealing.seal()
-    yield from _each(given, lambda group, at: iter(lambda: group.take(at, most), Counter()))
+
+    def batches(group: Group, at: Cutoffs) -> Iterator[Counter[str]]:
+        return iter(lambda: group.take(at, most or group.most), Counter())
+
+    yield from _each(given, batches)
     sealing.seal()
 
 

@@ -55,7 +55,7 @@ class Moment(forms.DateTimeField):
         try:
             return moment and moment.astimezone(timezone.utc)
         except OverflowError:
-            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+            raise ValidationError(self.error_messages["invalid"]) from None
 
 
 class Span(forms.Form):

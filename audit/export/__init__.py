@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from django.conf import settings
-
 from audit import checkpoints, ledger, sealing
 from audit.canonical import rfc3339
 from audit.events import EventName
@@ -29,7 +27,9 @@ class Extent:
 
     size: int
     checkpoint: str | None = None
-    """None where no key is set, and for a stream that has no end."""
+    """None where nothing was ever signed, and for a stream that has no end."""
+    unsigned: int = 0
+    """The sealed events beyond it, which the export leaves out."""
 
 
 def begin(
@@ -37,12 +37,13 @@ def begin(
 ) -> Extent:
     """Write the export down, then seal and sign all that is in the ledger, this line included.
 
-    Database errors pass through: an export that can't be recorded does not happen.
+    A process without a key can't sign: its export ends where the newest checkpoint does. Database
+    errors pass through: an export that can't be recorded does not happen.
     """
     tell(form, selection, by=by, source=source, request_id=request_id)
     size = sealing.seal().size
-    newest = checkpoints.latest() if settings.RAMPART_CHECKPOINT_KEY else None
-    return Extent(newest.size, newest.note) if newest else Extent(size)
+    newest = checkpoints.latest()
+    return Extent(newest.size, newest.note, size - newest.size) if newest else Extent(size)
 
 
 def tell(

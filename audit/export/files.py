@@ -92,12 +92,14 @@ def _end(raw: BufferedRandom, form: Format) -> tuple[int, Place | None]:
 
 def _records(raw: BufferedRandom, form: Format) -> Iterator[tuple[int, bytes]]:
     """The whole records, each with where it begins."""
-    start, record = raw.tell(), b""
+    start, record, quotes = raw.tell(), list[bytes](), 0
     for line in raw:
-        record += line
-        if form.is_whole(record):
-            yield start, record
-            start, record = start + len(record), b""
+        record.append(line)
+        quotes += line.count(b'"')
+        if form.is_whole(line, quotes):
+            whole = b"".join(record)
+            yield start, whole
+            start, record, quotes = start + len(whole), [], 0
 
 
 def _place(record: bytes, form: Format) -> Place:

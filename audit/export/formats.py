@@ -32,8 +32,9 @@ class Format:
     opening: str
     """What each line begins with."""
     header: str = ""
-    is_whole: Callable[[bytes], bool] = lambda line: line.endswith(b"\n")
-    """Whether a record ends here, where its first lines are given: one may have several."""
+    is_whole: Callable[[bytes, int], bool] = lambda line, quotes: line.endswith(b"\n")
+    """Whether a record ends with this line, where it has so many quotes: one may have several
+    lines."""
 
     @property
     def beginning(self) -> str:

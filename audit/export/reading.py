@@ -11,6 +11,7 @@ from django.db.models.functions import Coalesce, Length
 from audit.canonical import JSON
 from audit.merkle import Frontier, Subtree, subtrees
 from audit.models import Event, EventQuerySet, Leaf
+from audit.planning import Among
 from audit.proofs import TreeIsIncomplete, encoded, subtree_hash
 from audit.records import Stored, stored
 
@@ -107,7 +108,7 @@ def _events(selection: Selection, window: Window) -> Iterator[Stored]:
     """
     for first, end in _loads(selection, window):
         places = _leaves(first, end).order_by().values("event_id")
-        events = stored(selection.events().filter(pk__in=places), chunk_size=WINDOW)
+        events = stored(selection.events().filter(Among("pk", places)), chunk_size=WINDOW)
         yield from sorted(events, key=lambda event: window.events[event.id])
 
 
@@ -116,7 +117,7 @@ def _loads(selection: Selection, window: Window) -> Iterator[tuple[int, int]]:
     places = _leaves(window.first, window.first + len(window.hashes)).order_by().values("event_id")
     lengths = (Coalesce(Length(name), Value(0)) for name in ("arguments", "result", "metadata"))
     weight = sum(lengths, start=Coalesce(Length("error"), Value(0)))
-    rows = selection.events().filter(pk__in=places).annotate(weight=weight)
+    rows = selection.events().filter(Among("pk", places)).annotate(weight=weight)
     first, carried = window.first, 0
     weights = {window.events[pk]: load for pk, load in rows.values_list("pk", "weight")}
     for leaf in sorted(weights):

@@ -69,6 +69,6 @@ def row_of(text: str) -> dict[str, str]:
     return {name: cell.removeprefix("'") for name, cell in zip(COLUMNS, cells, strict=True)}
 
 
-def is_whole(lines: bytes) -> bool:
-    """Whether the record ends here: a line break between quotes ends none."""
-    return lines.endswith(b"\r\n") and lines.count(b'"') % 2 == 0
+def is_whole(line: bytes, quotes: int) -> bool:
+    """Whether the record ends with this line: a line break between quotes ends none."""
+    return line.endswith(b"\r\n") and quotes % 2 == 0

@@ -7,6 +7,7 @@ statements; what is sealed meanwhile is walked to in the end.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -19,9 +20,10 @@ from audit import checkpoints as signing
 from audit.canonical import value_of
 from audit.events import EventName
 from audit.merkle import Frontier, Subtree, leaf_hash
-from audit.models import Checkpoint, Event, Leaf, Node, Tree, Unsealed
+from audit.models import Checkpoint, Event, Leaf, Node, Tree, Unsealed, local_now
 from audit.models.tree import THE_ONE
 from audit.notes import Verifier
+from audit.planning import Among
 from audit.records import Stored, stored
 from audit.sealing import FIRST, STORED_LEVELS
 from audit.verification.judging import Fault, Finding, Progress, Report, id_of, span
@@ -30,6 +32,8 @@ from audit.verification.trust import Claim, Trust, WrongRoot, claimed
 
 BATCH = 4096
 """Leaves that are read at once: whole nodes of the lowest level that is stored."""
+SIGNED_WITHIN = timedelta(minutes=1)
+"""A key signs in the round that seals its announcement."""
 KEPT_LEVELS = range(STORED_LEVELS, 64, STORED_LEVELS)
 UNREADABLE = (ValueError, TypeError, AttributeError, OverflowError)
 """What drivers raise over nonsense in a column."""
@@ -61,6 +65,8 @@ class _Walk:
         self.tree = _tree()
         self.ours = [signer.verifier for signer in signing.signers(self.tree.origin)]
         self.trust = Trust(keys or self.ours, all_announced=True)
+        self.must_be_signed = bool(keys)
+        """A key was given, or announced so long ago that it must have signed something."""
         self.pruned = Pruned(self.tree.origin, self.trust)
         self.given = deque(sorted(map(claimed, checkpoints), key=lambda claim: claim.size))
         self.frontier = Frontier()
@@ -136,6 +142,7 @@ class _Walk:
             )
         if event.event == EventName.CHECKPOINT_KEY_ANNOUNCED:
             self.trust.announce(value_of(event.metadata), index)
+            self.must_be_signed |= event.ended_at < local_now() - SIGNED_WITHIN
 
     def _must_be_pruned(self, index: int, event_id: UUID) -> None:
         if not self.pruned.covers(index):
@@ -241,6 +248,8 @@ class _Walk:
 
     def _trust(self) -> None:
         """Whether the keys that are trusted have signed."""
+        if self.newest is None and self.must_be_signed and self.tree.size:
+            raise Fault("a key signs here, and there is no checkpoint: all were taken away")
         if self.newest is not None and not self.trust.is_anchored:
             raise Fault("no checkpoint is signed by a key that is trusted")
         if self.newest is not None and self.ours and set(self.ours).isdisjoint(self.signed_by):
@@ -267,7 +276,7 @@ def _rows(leaves: QuerySet[Leaf], first: int, end: int) -> list[Row]:
 def _events(ids: QuerySet[Any, UUID]) -> dict[UUID, Stored | None]:
     """Those of the events that are there; None for one with a column that cannot be read."""
     try:
-        return {event.id: event for event in stored(Event.objects.order_by().filter(pk__in=ids))}
+        return {event.id: event for event in stored(Event.objects.filter(Among("pk", ids)))}
     except UNREADABLE:
         return dict(_one_by_one(ids))
     except OperationalError as error:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, NoReturn
 
-from audit import prunings
+from audit import notes, prunings
 from audit.checkpoints import signers
 from audit.events import EventName
 from audit.merkle import Frontier, leaf_hash, subtrees
@@ -18,6 +18,7 @@ from audit.verification import lines
 from audit.verification.judging import CouldNotVerify, Fault, Finding, Progress, Report, span
 from audit.verification.lines import Hidden, Line
 from audit.verification.trust import Claim, Trust, WrongRoot, claimed, origin_of
+from audit.verification.unseen import Unseen
 
 TOLD_EACH = 1000
 """Lines after which progress is told."""
@@ -58,21 +59,25 @@ class _Reading:
         self.frontier = Frontier()
         self.size = 0
         """The leaves that were judged: up to the last line, or up to the end that it names."""
+        self.signed = 0
+        """The largest size of which a signed root was found to be right."""
         self.agreed = 0
-        """The size at which a signed root was last found to be right."""
+        """The leaves up to this one lead to a signed root, by themselves or with an end."""
         self.unproven: tuple[str, int] | None = None
         """The first line since then: its event and leaf."""
-        self.events = self.pruned = 0
+        self.events = 0
+        self.unseen = Unseen()
         self.claim: Claim | None = None
         self.signed_by: tuple[Verifier, ...] = ()
 
     def report(self, finding: Finding | None) -> Report:
         trusted = self.trust.given.union(self.ours)
         is_own = self.claim is not None and self.claim.is_stored
-        hidden = self.size - self.events
+        self.unseen.skip(self.frontier.size, self.size)
         return Report(
-            self.events, self.size, 0, min(self.pruned, hidden),
-            self.claim.note if self.claim else None, finding, hidden, self.signed_by,
+            self.events, self.size, 0, self.unseen.pruned(self.trust),
+            self.claim.note if self.claim else None, finding, self.size - self.events,
+            self.signed_by,
             is_own and trusted.isdisjoint(self.signed_by),
         )  # fmt: skip
 
@@ -97,7 +102,7 @@ class _Reading:
         for claim in self.given:
             if claim.size > self.size:
                 self.trust.judge_beyond(claim, self.origin, self.size)
-        if self.agreed < self.size:
+        if self.agreed < self.frontier.size or self.signed < self.size:
             fault = "the export has no end: it is cut off, or was made where no key was set;"
             raise Fault(f"{fault} no checkpoint covers its last lines", leaf=self.size)
         if not self.trust.is_anchored:
@@ -121,6 +126,7 @@ class _Reading:
         """Hashes stand for leaves; those of lines that were read already must be the same."""
         if hidden.first == self.frontier.size:
             self._grow(self.frontier, hidden)
+            self.unseen.skip(hidden.first, hidden.end)
         elif hidden.first == 0 and hidden.end == self.frontier.size:
             if hidden.hashes != self.frontier.hashes:
                 raise Fault("the hashes of what was exported earlier are others", leaf=0)
@@ -158,7 +164,8 @@ class _Reading:
             signed_by = self.trust.judge(claim, self.origin, frontier.root())
         except WrongRoot as fault:
             self._differs(fault, frontier.size)
-        self.agreed, self.unproven = frontier.size, None
+        self.agreed, self.unproven = self.frontier.size, None
+        self.signed = max(self.signed, frontier.size)
         if self.claim is None or self.claim.size < claim.size or not claim.is_stored:
             self.claim, self.signed_by = claim, signed_by
 
@@ -190,6 +197,6 @@ class _Reading:
         elif line.event["event"] == EventName.LEDGER_PRUNED:
             keys = self.trust.candidates()
             origin = self.origin or next((key.name for key in keys), "")
-            with suppress(ValueError, TypeError):
+            with suppress(ValueError, TypeError, OverflowError):
                 gone = prunings.pruned_leaves(origin, metadata, keys)
-                self.pruned += sum(last - first + 1 for first, last in gone)
+                self.unseen.tell(gone, notes.read(metadata["note"], keys).signed_by)

@@ -125,8 +125,10 @@ def _header(first: bytes) -> list[str]:
 
 def _rows(columns: list[str], raw: Iterator[bytes]) -> Iterator[Line]:
     csv.field_size_limit(LONGEST_LINE)
-    reader = csv.reader((line.decode() for line in raw), strict=True)
+    record = _Record(raw)
+    reader = csv.reader(record, strict=True)
     while True:
+        record.length = 0
         number = reader.line_num + 2
         try:
             cells = next(reader)
@@ -139,6 +141,20 @@ def _rows(columns: list[str], raw: Iterator[bytes]) -> Iterator[Line]:
         if cells:
             said = {name: value for name, value in members.items() if _is_said(name, value)}
             yield _line(said, number)
+
+
+class _Record:
+    """The lines that a record is read from: one may have several, and no more than fit in one."""
+
+    def __init__(self, raw: Iterator[bytes]) -> None:
+        self.raw, self.length = raw, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.raw:
+            self.length += len(line)
+            if self.length >= LONGEST_LINE:
+                raise CouldNotVerify(f"a record is longer than {LONGEST_LINE} bytes")
+            yield line.decode()
 
 
 def _value(name: str, cell: str) -> JSON:

@@ -56,10 +56,10 @@ class Pruned:
                 found += pruned_leaves(self.origin, metadata, keys.candidates())
                 note = notes.read(metadata["note"], keys.candidates())
                 self.signers[event_id] = note.signed_by
-        self.runs = _apart(found)
+        self.runs = apart(found)
 
 
-def _apart(runs: Leaves) -> Leaves:
+def apart(runs: Leaves) -> Leaves:
     """In order, and each beginning after the one before has ended."""
     apart: Leaves = []
     for first, last in sorted(runs):

@@ -1,8 +1,8 @@
 """Which keys are known, as checkpoints pass by in the order of their sizes.
 
 A key that was given is known from the start. Without one, those that signed the first checkpoint
-are believed. From then on each checkpoint needs the signature of a known key, and a key that was
-announced in the tree below and has signed beside a known one is known too.
+are believed. From then on each checkpoint needs the signature of a known key, and a key is known
+too if a known one has signed its announcement in the tree below.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from audit import notes
 from audit.canonical import JSON
-from audit.checkpoints import Statement
+from audit.checkpoints import Statement, vouched_by
 from audit.notes import BadNote, Verifier
 from audit.verification.judging import CouldNotVerify, Fault
 
@@ -62,6 +62,8 @@ class Trust:
         """Every line is there, so a key that no line announces is no key, even if it is ours."""
         self.known: set[Verifier] = set()
         self.announced: dict[Verifier, int] = {}
+        self.vouched: list[tuple[int, Verifier, set[Verifier]]] = []
+        """Announcements: the leaf, the key, and who else has signed that it is one."""
         self.is_anchored = not self.given
         """A checkpoint with the signature of a given key has passed by."""
 
@@ -73,6 +75,9 @@ class Trust:
             return
         if len(self.announced) < MOST_ANNOUNCED:
             self.announced.setdefault(verifier, leaf)
+        others = vouched_by(metadata, verifier, [*self.candidates(), *self.given]) - {verifier}
+        if others and len(self.vouched) < MOST_ANNOUNCED:
+            self.vouched.append((leaf, verifier, others))
 
     def judge(self, claim: Claim, origin: str, root: bytes) -> tuple[Verifier, ...]:
         """Who has signed this checkpoint over the tree that has this root; raises Fault."""
@@ -93,8 +98,8 @@ class Trust:
         )
 
     def vouches_for(self, signers: Sequence[Verifier]) -> bool:
-        """Whether one of these is known by now, or announced where nothing is signed."""
-        return not (self.given | (self.known or self.announced.keys())).isdisjoint(signers)
+        """Whether one of these is known by now, or announced where no key is."""
+        return not (self.given | self.known or self.announced.keys()).isdisjoint(signers)
 
     def candidates(self, size: int | None = None) -> list[Verifier]:
         """Every key whose signature can be looked at: given, or announced below this size."""
@@ -106,19 +111,31 @@ class Trust:
             signed_by = notes.read(claim.note, self.candidates(claim.size)).signed_by
         except BadNote as error:
             raise Fault(f"{claim.name} is forged, or its key was not announced: {error}") from None
-        trusted = self.given | self.known
-        if self.given.isdisjoint(signed_by):
-            if self.known and trusted.isdisjoint(signed_by):
-                names = ", ".join(map(str, signed_by))
-                raise Fault(
-                    f"{claim.name}: the key changed, and no known key signed beside {names}"
-                )
+        self._learn(claim.size)
+        if not self.given.isdisjoint(signed_by):
+            self._anchor(claim.size)
+        elif not self.known:
             self.known.update(signed_by)
-        elif self.is_anchored:
-            self.known.update(signed_by)
-        else:  # What was believed until here was not given.
-            self.is_anchored, self.known = True, set(signed_by)
+        elif self.known.isdisjoint(signed_by):
+            names = ", ".join(map(str, signed_by))
+            raise Fault(f"{claim.name}: the key changed, and no known key vouches for {names}")
         return signed_by
+
+    def _anchor(self, size: int) -> None:
+        """A given key has signed: what was believed until here was not given."""
+        if not self.is_anchored:
+            self.is_anchored, self.known = True, set(self.given)
+            self._learn(size)
+
+    def _learn(self, size: int) -> None:
+        """Know the keys that a known one has vouched for below this size, and those by these."""
+        while new := {key for leaf, key, by in self.vouched if leaf < size and self._knows(by)}:
+            if new <= self.known:
+                return
+            self.known |= new
+
+    def _knows(self, keys: set[Verifier]) -> bool:
+        return not self.given.isdisjoint(keys) or not self.known.isdisjoint(keys)
 
 
 class WrongRoot(Fault):

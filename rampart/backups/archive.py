@@ -89,8 +89,11 @@ def opened(path: Path) -> Iterator[tuple[Manifest, IO[bytes]]]:
         raise BackupFailed("this is no whole backup: it can't be read to its end") from None
 
 
-def refuse_to_overwrite(path: Path) -> None:
-    if path.exists():
+def refuse_to_overwrite(path: Path, *, force: bool) -> None:
+    """A device or a pipe would be replaced by a file, so not even by force."""
+    if path.exists() and not path.is_file():
+        raise BackupFailed(f"{path} is there already, and is no file")
+    if path.exists() and not force:
         raise BackupFailed(f"{path} is there already; with --force it is overwritten")
 
 
@@ -103,8 +106,7 @@ def _aside(path: Path, force: bool) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if not force:
-            refuse_to_overwrite(path)
+        refuse_to_overwrite(path, force=force)
         os.replace(name, path)
         fsync_folder(path.parent)
     finally:

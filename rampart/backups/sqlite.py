@@ -22,14 +22,22 @@ def dump(into: Sink, folder: Path) -> None:
     """
     connection.ensure_connection()
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".rampart.", suffix=".part") as aside:
-        with closing(sqlite3.connect(aside.name)) as target:
-            connection.connection.backup(target)
+        try:
+            with closing(sqlite3.connect(aside.name)) as target:
+                target.execute("PRAGMA journal_mode = OFF")  # It would be left behind by a fault.
+                connection.connection.backup(target)
+        except sqlite3.Error as error:
+            raise BackupFailed(f"{folder}: {error}") from None
         copy(aside.file, into)
 
 
 @contextmanager
 def restored(dumped: IO[bytes], *, replace: bool, now: datetime) -> Iterator[None]:
-    """Django's database is the restored one, in a file aside; in the end it takes its place."""
+    """Django's database is the restored one, in a file aside; in the end it takes its place.
+
+    It is asked again then whether the old one is in use: who has begun to use it meanwhile has a
+    log beside it, which would be taken for the new one's.
+    """
     place = Path(connection.settings_dict["NAME"])
     connection.close()
     _refuse_if_in_use(place, replace)
@@ -38,6 +46,7 @@ def restored(dumped: IO[bytes], *, replace: bool, now: datetime) -> Iterator[Non
         yield
         _make_one_file()
         connection.settings_dict["NAME"] = str(place)
+        _refuse_if_in_use(place, replace)
         _put(aside, place, now)
 
 

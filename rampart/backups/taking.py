@@ -21,8 +21,7 @@ def take(path: Path, *, by: str, force: bool, binaries: Path | None) -> Manifest
     A line says that one was begun; another follows if it came to nothing. Into tables that wait
     for their migration nothing is written.
     """
-    if not force:
-        archive.refuse_to_overwrite(path)
+    archive.refuse_to_overwrite(path, force=force)
     if not _are_current():
         return write(path, None, force=force, binaries=binaries)
     about = {"file": path.name}

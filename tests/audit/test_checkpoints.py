@@ -35,7 +35,7 @@ def who_signed(checkpoint: Checkpoint, *seeds: bytes) -> list[Verifier]:
 
 def place_of_announcement(seed: bytes) -> int:
     lines = Event.objects.filter(event=EventName.CHECKPOINT_KEY_ANNOUNCED)
-    (line,) = [one for one in lines if one.metadata["key"] == str(verifier(seed))]
+    line = next(one for one in lines.order_by("id") if one.metadata["key"] == str(verifier(seed)))
     return Leaf.objects.get(event_id=line.pk).index
 
 
@@ -61,15 +61,19 @@ def test_while_two_keys_are_set_both_sign_and_the_older_one_vouches(settings: Se
     assert who_signed(both, OLD, NEW) == [verifier(NEW), verifier(OLD)]
     assert place_of_announcement(NEW) < both.size
     assert checkpoints.announced() == [verifier(OLD), verifier(NEW)]
+    for line in Event.objects.filter(event=EventName.CHECKPOINT_KEY_ANNOUNCED).order_by("-id")[:2]:
+        note = notes.read(line.metadata["note"], [verifier(OLD), verifier(NEW)])
+        assert note.text == f"{the_tree().origin}/key\n{line.metadata['key']}\n"
+        assert len(note.signed_by) == 2, "each vouches for the other"
     alone = signed_with(settings, NEW)
     assert who_signed(alone, OLD, NEW) == [verifier(NEW)]
     with pytest.raises(BadNote):
         who_signed(alone, OLD)
 
 
-def test_two_new_keys_are_announced_the_older_one_first(settings: Settings) -> None:
+def test_two_new_keys_are_announced_the_newer_one_first(settings: Settings) -> None:
     signed_with(settings, NEW, OLD)
-    assert checkpoints.announced() == [verifier(OLD), verifier(NEW)]
+    assert checkpoints.announced() == [verifier(NEW), verifier(OLD)]
 
 
 def test_a_key_that_is_named_twice_signs_once(settings: Settings) -> None:

@@ -270,12 +270,23 @@ def test_a_line_that_was_tampered_with_leads_elsewhere(spoil: str) -> None:
     assert not leads_anywhere(lines)
 
 
-def test_without_a_key_everything_is_exported_and_nothing_is_signed(settings: Settings) -> None:
-    make_events(5)
-    sealing.seal()
+def test_where_nothing_was_ever_signed_everything_is_exported(settings: Settings) -> None:
     settings.RAMPART_CHECKPOINT_KEY = []
+    make_events(5)
     lines = exported()
-    assert len(lines) == 7 and not any("proof" in line for line in events_in(lines))
+    assert len(lines) == 6 and not any("proof" in line for line in events_in(lines))
+
+
+@pytest.mark.feature("U2", "U5")
+def test_a_process_without_a_key_exports_up_to_the_newest_checkpoint(settings: Settings) -> None:
+    make_events(5)
+    signed = sealing.seal().checkpoint
+    assert signed is not None
+    settings.RAMPART_CHECKPOINT_KEY = []
+    extent = export.begin(JSONL, EVERYTHING, by="ann", source="test")
+    assert extent == Extent(6, signed.note, unsigned=1)
+    *_, last = events_in(list(export.lines(JSONL, EVERYTHING, extent)))
+    assert last["proof"] == {"size": 6, "rest": [], "checkpoint": signed.note}
 
 
 # How much it takes.

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from audit import export
 from audit.canonical import canonical_text, value_of
-from audit.export import CSV, JSONL, Selection, table
+from audit.export import CSV, JSONL, Selection, files, table
 from audit.export.reading import Line
 from audit.models import new_id
 from audit.records import Stored
@@ -112,7 +114,7 @@ def test_rows_end_as_rfc_4180_says_and_all_have_every_column() -> None:
     lines = written(Line(7, stored(error='one\ntwo, "three"')))
     assert lines.endswith("\r\n") and '"one\ntwo, ""three"""' in lines
     header, row = csv.reader(io.StringIO(lines, newline=""), strict=True)
-    assert len(header) == len(row) == 20
+    assert len(header) == len(row) == 21
 
 
 def test_a_row_knows_its_place() -> None:
@@ -150,3 +152,24 @@ def _event(row: dict[str, str]) -> dict[str, Any]:
     if event["proof"] is None:
         del event["proof"]
     return event
+
+
+@pytest.mark.django_db
+@pytest.mark.feature("U5")
+def test_the_end_of_a_table_is_found_in_one_pass_however_many_lines_a_cell_has(
+    tmp_path: Path,
+) -> None:
+    make_events(2, lambda number: {"error": 'a "line"\r\n' * 2000})
+    extent = export.begin(CSV, Selection(), by="ann", source="test")
+    file, looked_at = tmp_path / "ledger.csv", 0
+    whole = CSV.header + "".join(export.lines(CSV, Selection(), extent))
+    file.write_bytes(whole.encode())
+
+    def is_whole(line: bytes, quotes: int) -> bool:
+        nonlocal looked_at
+        looked_at += len(line)
+        return table.is_whole(line, quotes)
+
+    with files.continued(file, replace(CSV, is_whole=is_whole)) as (_, place):
+        assert place is not None and place.leaf == extent.size - 2
+    assert looked_at == len(whole.encode()) - len(CSV.header)

@@ -14,7 +14,7 @@ from audit.checkpoints import Statement
 from audit.events import EventName
 from audit.merkle import EMPTY_ROOT
 from audit.models import Checkpoint, Event, Leaf, Node, Tree, Unsealed, local_now, new_id
-from audit.verification import CouldNotVerify, Finding, verify
+from audit.verification import CouldNotVerify, Finding, database, verify
 from tests.audit.conftest import run_sql, the_ledger_open
 from tests.audit.tampering import (
     OTHER_SEED,
@@ -29,6 +29,7 @@ from tests.audit.tampering import (
     rebuilt,
     rewritten,
     root_at,
+    signed_over,
     signer,
     signing_with,
     swap_events,
@@ -350,11 +351,89 @@ def test_a_key_that_was_announced_and_vouched_for_by_nobody_is_found(ledger: Non
     with signing_with(OTHER_SEED):
         told_and_sealed(1)
     with signing_with():
-        assert "no known key signed beside" in found().fault
+        assert "no known key vouches for" in found().fault
+
+
+def announced_by_hand(metadata: dict[str, Any]) -> None:
+    """Somebody with a database prompt writes a line as the slot would."""
+    slot.record(EventName.CHECKPOINT_KEY_ANNOUNCED, metadata=metadata)
+
+
+def key_note(*seeds: bytes, of: bytes = OTHER_SEED) -> str:
+    text = f"{sealing.the_tree().origin}/key\n{verifier(of)}\n"
+    return notes.sign(text, [signer(seed) for seed in seeds])
 
 
 @pytest.mark.feature("U2", "K5")
-def test_a_key_that_an_earlier_one_has_signed_beside_is_good(ledger: None) -> None:
+@pytest.mark.parametrize(
+    "note",
+    [lambda: None, lambda: key_note(OTHER_SEED), lambda: key_note(SEED, of=SEED),
+     lambda: note_over(5, SEED)],
+    ids=["nobody's", "its own", "another key's", "a checkpoint"],
+)  # fmt: skip
+@pytest.mark.parametrize("own", [(), (SEED,)], ids=["without a key", "with a key"])
+def test_to_sign_beside_a_known_key_makes_no_key_known(
+    ledger: None, note: Callable[[], str | None], own: tuple[bytes, ...]
+) -> None:
+    """Whoever can write to the database adds their line to a checkpoint, then signs alone."""
+    announced_by_hand({"key": str(verifier(OTHER_SEED)), "note": note()})
+    told_and_sealed(1)
+    beside = Checkpoint.objects.order_by("size").last()
+    stranger = note_over(beside.size, OTHER_SEED).splitlines()[-1]
+    change(Checkpoint, beside.pk, note=f"{beside.note}{stranger}\n")
+    with signing_with(*own):
+        assert verify().finding is None, "a known key has signed all that is there"
+        told()
+        with signing_with():
+            sealing.seal()
+        signed_over(sealing.the_tree().size, OTHER_SEED)
+        assert "no known key vouches for" in found().fault
+
+
+@pytest.mark.feature("U2", "K5")
+def test_a_line_that_only_names_a_key_does_not_stand_in_the_way_of_its_announcement(
+    ledger: None,
+) -> None:
+    announced_by_hand({"key": str(verifier(OTHER_SEED)), "note": key_note(OTHER_SEED)})
+    with signing_with(OTHER_SEED, SEED):
+        told_and_sealed(1)
+    with signing_with(OTHER_SEED):
+        told_and_sealed(1)
+    with signing_with():
+        assert verify(keys=[verifier()]).finding is None
+
+
+@pytest.mark.feature("U2", "K5")
+def test_a_process_that_still_has_the_old_key_is_no_fault_while_the_new_one_comes(
+    ledger: None,
+) -> None:
+    for seeds in ((OTHER_SEED, SEED), (SEED,), (OTHER_SEED,)):
+        with signing_with(*seeds):
+            told_and_sealed(1)
+    for key in (SEED, OTHER_SEED):
+        with signing_with():
+            assert verify(keys=[verifier(key)]).finding is None
+    with signing_with(OTHER_SEED):
+        assert verify().finding is None
+
+
+@pytest.mark.feature("U2", "K5")
+def test_a_key_is_known_through_all_the_keys_between(ledger: None) -> None:
+    third = b"\x03" * 32
+    line = pruned(1)
+    for seeds in ((OTHER_SEED, SEED), (OTHER_SEED,), (third, OTHER_SEED)):
+        with signing_with(*seeds):
+            told_and_sealed(1)
+    for key in (SEED, third):
+        with signing_with():
+            assert verify(keys=[verifier(key)]).finding is None
+    delete(Event, line.pk)
+    with signing_with(third):
+        assert verify().finding is not None
+
+
+@pytest.mark.feature("U2", "K5")
+def test_a_key_that_an_earlier_one_has_vouched_for_is_good(ledger: None) -> None:
     with signing_with(OTHER_SEED, SEED):
         told_and_sealed(1)
         assert verify().finding is None
@@ -366,6 +445,28 @@ def test_a_key_that_an_earlier_one_has_signed_beside_is_good(ledger: None) -> No
         for seed in (SEED, OTHER_SEED):
             assert verify(keys=[verifier(seed)]).finding is None
         assert verify(keys=[verifier(b"\x03" * 32)]).finding is not None
+
+
+def without_checkpoints() -> None:
+    for key in list(Checkpoint.objects.values_list("pk", flat=True)):
+        delete(Checkpoint, key)
+
+
+@pytest.mark.feature("U2", "K5")
+def test_a_ledger_whose_checkpoints_are_all_gone_is_not_in_order(
+    ledger: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever takes them away could change what they like."""
+    without_checkpoints()
+    assert verify().finding is None, "in the moment before a new key first signs"
+    finding = verify(keys=[verifier()]).finding
+    assert finding is not None and "there is no checkpoint" in finding.fault
+    monkeypatch.setattr(database, "SIGNED_WITHIN", timedelta(0))
+    assert found() == finding
+    with signing_with():
+        assert found() == finding
+        delete(Event, event_at(2))
+        assert found().leaf == 2
 
 
 @pytest.mark.feature("U2", "K5")

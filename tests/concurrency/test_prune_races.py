@@ -32,7 +32,7 @@ from tools.models import ToolVersion
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.feature("K2")]
 
-OVER = 150
+OVER = 300
 ALL = dict.fromkeys(retention.PERIODS, timedelta(0))
 TAKEN_TOGETHER = ("approvals.Vote", "approvals.Approval", "approvals.Invocation")
 

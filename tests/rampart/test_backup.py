@@ -202,6 +202,20 @@ def test_a_file_that_is_there_is_overwritten_by_force_only(house: House, backup:
     assert backup.read_bytes() != first
 
 
+@only_on("sqlite")
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_what_is_no_file_is_not_overwritten(
+    house: House, tmp_path: Path, force: tuple[str, ...]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    done = house.backup(pipe, *force)
+    assert (done.returncode, done.stderr) == (
+        1, f"CommandError: {pipe} is there already, and is no file\n"
+    )  # fmt: skip
+    assert pipe.is_fifo()
+
+
 def test_a_database_that_is_not_empty_is_not_restored_into(
     house: House, backup: Path, make_house: MakeHouse
 ) -> None:
@@ -275,6 +289,22 @@ def test_a_file_that_somebody_has_open_is_not_replaced(house: House, backup: Pat
     assert house.shell(LEDGER) == before
 
 
+@only_on("sqlite")
+def test_a_file_that_somebody_opens_during_a_restore_is_not_replaced(
+    restored: House, backup: Path
+) -> None:
+    """The new file would stand beside the log of the old one, and be read with it."""
+    lines = restored.shell(LEDGER)
+    process = _start(restored, "restore", str(backup), "--replace")
+    until(lambda: list(restored.folder.glob(".restoring-*/rampart.sqlite3")))
+    with contextlib.closing(sqlite3.connect(restored.file)) as somebody:
+        somebody.execute("PRAGMA journal_mode = WAL")
+        somebody.execute("SELECT count(*) FROM audit_event").fetchone()
+        assert process.wait() == 1
+    assert restored.shell(LEDGER) == lines
+    assert not list(restored.folder.glob("*.replaced-*"))
+
+
 @only_on("postgresql")
 def test_a_database_that_somebody_is_connected_to_is_not_restored_into(
     backup: Path, make_house: MakeHouse
@@ -316,6 +346,24 @@ def test_a_dump_that_fails_leaves_no_file_and_a_line_about_it(house: House, tmp_
     done = house.backup(tmp_path / "out", *broken)
     assert (done.returncode, done.stderr.strip()) == (1, f"CommandError: {said}")
     assert [path.name for path in tmp_path.glob("*out*")] == []
+    assert house.shell(LEDGER)[-1].endswith("database:backed-up error")
+
+
+@only_on("sqlite")
+def test_a_backup_for_which_there_is_no_room_leaves_nothing_and_a_line_about_it(
+    house: House, tmp_path: Path
+) -> None:
+    """What keeps SQLite from writing it all is the largest size that a file may have."""
+    code = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000));"
+        "os.execv(sys.executable, [sys.executable, 'manage.py', 'backup', sys.argv[1]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out")],
+        cwd=ROOT, env=house.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert list(tmp_path.iterdir()) == []
     assert house.shell(LEDGER)[-1].endswith("database:backed-up error")
 
 

@@ -98,6 +98,7 @@ def test_as_json_it_is_one_bare_array(settings: Settings) -> None:
 def test_without_a_finding_it_ends_with_0(bench: Bench, settings: Settings, tmp_path: Path) -> None:
     settings.RAMPART_PUBLIC_URL = "https://rampart.example"
     settings.RAMPART_VAR = tmp_path
+    settings.RAMPART_ENVIRONMENT = configured(RAMPART_RETENTION_LEDGER="forever")
 
     @tool
     @scope("orders.read")

@@ -1,5 +1,6 @@
 """Settings: every secret may be a file, and a wrong value stops the start in one line."""
 
+import base64
 import os
 import stat
 import subprocess
@@ -279,8 +280,41 @@ def test_secrets_are_made_for_the_owner_alone_and_never_overwritten(tmp_path: Pa
     assert (tmp_path / "other" / "secrets.env").read_text() != first
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_secrets_of_an_earlier_version_get_the_key_that_it_did_not_have(
+    tmp_path: Path, end: str
+) -> None:
+    file = tmp_path / "secrets.env"
+    file.write_text(f"SECRET_KEY=old\n# ours\nRAMPART_TOOL_MODULES=a,b{end}")
+    file.chmod(0o600)
+    initialise(tmp_path)
+    before, key = file.read_text().split("\nRAMPART_CHECKPOINT_KEY=")
+    assert before == "SECRET_KEY=old\n# ours\nRAMPART_TOOL_MODULES=a,b"
+    assert len(base64.b64decode(key)) == 32 and key.endswith("\n")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    once = file.read_text()
+    initialise(tmp_path)
+    assert file.read_text() == once
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RAMPART_CHECKPOINT_KEY=",
+        "RAMPART_CHECKPOINT_KEY_FILE=/k",
+        "export RAMPART_CHECKPOINT_KEY=x",
+    ],
+)
+def test_what_is_said_of_the_checkpoint_key_stays(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "secrets.env"
+    file.write_text(f"SECRET_KEY=old\n{line}\n")
+    initialise(tmp_path)
+    assert file.read_text() == f"SECRET_KEY=old\n{line}\n"
+
+
 @pytest.mark.feature("E3")
-def test_processes_that_begin_at_once_agree_on_the_secrets(tmp_path: Path) -> None:
+@pytest.mark.parametrize("was", ["", "SECRET_KEY=old\nRAMPART_ARGUMENT_KEYS=older\n"])
+def test_processes_that_begin_at_once_agree_on_the_secrets(tmp_path: Path, was: str) -> None:
     """Each says what it found after it had run; the barrier is a file that all wait for."""
     code = (
         "import os, sys; from pathlib import Path; from rampart.initialise import initialise\n"
@@ -290,6 +324,9 @@ def test_processes_that_begin_at_once_agree_on_the_secrets(tmp_path: Path) -> No
         "initialise(var); print((var / 'secrets.env').read_text())"
     )
     go, var = tmp_path / "go", tmp_path / "var"
+    if was:
+        var.mkdir()
+        (var / "secrets.env").write_text(was)
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(go), str(var)],
@@ -302,5 +339,6 @@ def test_processes_that_begin_at_once_agree_on_the_secrets(tmp_path: Path) -> No
     go.touch()
     answers = {process.communicate(timeout=30)[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * 6
-    assert len(answers) == 1 and "SECRET_KEY=" in answers.pop()
+    assert len(answers) == 1
+    assert answers.pop().count("RAMPART_CHECKPOINT_KEY=") == 1
     assert sorted(path.name for path in var.iterdir()) == ["broker", "secrets.env"]

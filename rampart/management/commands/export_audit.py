@@ -67,6 +67,11 @@ class Command(RampartCommand):
         extent = export.begin(form, selection, by=operator(), source="command")
         if extent.checkpoint is None:
             self.talk("RAMPART_CHECKPOINT_KEY is not set: no checkpoint says that this is all")
+        elif extent.unsigned:
+            self.talk(
+                "RAMPART_CHECKPOINT_KEY is not set: this ends where the newest checkpoint does,"
+                f" and leaves out {extent.unsigned} sealed events"
+            )
         told = _start(form, out, place)
         lines = export.lines(form, selection, extent, told=told)
         at_a_terminal = isinstance(out, OutputWrapper) and out.isatty()

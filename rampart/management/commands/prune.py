@@ -24,8 +24,9 @@ class Command(JsonCommand):
         parser.add_argument("--older-than", help="in place of every period, such as 90d")
         parser.add_argument("--dry-run", action="store_true", help="only count what would go")
         parser.add_argument(
-            "--batch-size", type=int, default=retention.BATCH,
-            help=f"rows in a transaction; {retention.BATCH} if it is not given",
+            "--batch-size", type=int,
+            help=f"rows in a transaction; {retention.BATCH} if it is not given, and"
+            f" {retention.LEDGER_BATCH} of the ledger",
         )  # fmt: skip
 
     def handle(self, **options: Any) -> None:
@@ -42,7 +43,7 @@ class Command(JsonCommand):
 
     def _swept(self, options: dict[str, Any]) -> Iterator[Swept]:
         periods, most = self._periods(options["older_than"]), options["batch_size"]
-        if not 1 <= most <= MOST_AT_ONCE:
+        if most is not None and not 1 <= most <= MOST_AT_ONCE:
             self.misused(f"--batch-size is a whole number from 1 to {MOST_AT_ONCE}")
         if options["dry_run"]:
             return retention.foreseen(periods)
