@@ -41,11 +41,17 @@ def within(asked: Mapping[str, Any], ceilings: Budgets) -> Budgets:
     Raises ValueError with everything that is wrong: unknown names, what is no whole number from 1,
     and what is above the ceiling.
     """
+    asked = {name: _whole(number) for name, number in asked.items()}
     highest = ceilings.describe()
     if wrong := [*islice(_faults(asked, highest), MOST_FAULTS)]:
         raise ValueError("; ".join(wrong))
     usual = {name: min(number, highest[name]) for name, number in USUAL.describe().items()}
     return Budgets(**{**usual, **asked})
+
+
+def _whole(number: Any) -> Any:
+    """20.0 is a whole number, as JSON Schema has it."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _faults(asked: Mapping[str, Any], highest: Mapping[str, int]) -> Iterator[str]:

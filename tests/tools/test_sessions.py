@@ -81,8 +81,15 @@ def test_an_unknown_budget_is_named_and_refused(agent: Agent, name: str) -> None
     assert f"config.{name}: there is no such budget" in answer.json()["detail"]
 
 
+@pytest.mark.feature("B1")
+def test_a_whole_number_may_have_a_point(agent: Agent) -> None:
+    """By JSON Schema 5.0 is an integer, and some languages write all numbers so."""
+    answer = ask_for(agent, {"config": {"max_tool_calls": 5.0}})
+    assert (answer.status_code, answer.json()["config"]["max_tool_calls"]) == (201, 5)
+
+
 @pytest.mark.feature("B1", "R15", "R20")
-@pytest.mark.parametrize("number", [0, -1, True, False, "5", 5.0, 0.5, None, [], {}, [5]])
+@pytest.mark.parametrize("number", [0, -1, True, False, "5", 0.5, -5.0, None, [], {}, [5]])
 def test_what_is_no_whole_number_from_one_is_refused(agent: Agent, number: Any) -> None:
     answer = ask_for(agent, {"config": {"max_tool_calls": number}})
     assert problem(answer) == (422, "invalid_session_config")
