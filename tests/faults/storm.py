@@ -176,8 +176,11 @@ class _Run:
         if not self.stack.answers():
             return False
         if self.database:
-            with psycopg.connect(self.database) as connection:
-                counted = connection.execute(OPEN).fetchone()
+            try:
+                with psycopg.connect(self.database) as connection:
+                    counted = connection.execute(OPEN).fetchone()
+            except psycopg.OperationalError:  # It recovers from the last blow.
+                return False
         else:
             path = self.folder / "rampart.sqlite3"
             with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as lite:
