@@ -216,11 +216,20 @@ def _day(checkpoint: Checkpoint) -> date:
 def _take_out(model: type[Event] | type[Checkpoint], ids: list[UUID]) -> None:
     """Delete these rows, through the door, and close it."""
     Door.objects.all().delete()
-    Door.objects.bulk_create([Door(row_id=one) for one in ids])
+    _let_in(ids)
     rows: QuerySet[Event | Checkpoint] = QuerySet(model)
     rows = rows.filter(Among("pk", Door.objects.values("row_id")))
     rows._raw_delete(rows.db)  # The ledger's own querysets refuse to delete.
     Door.objects.all().delete()
+
+
+def _let_in(ids: list[UUID]) -> None:
+    """On PostgreSQL as one value: thousands of them cost more than all the rest of a batch."""
+    if connection.vendor != "postgresql":
+        Door.objects.bulk_create([Door(row_id=one) for one in ids])
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO audit_door (row_id) SELECT unnest(%s::uuid[])", [ids])
 
 
 _events, _checkpoints = Events(), Checkpoints()

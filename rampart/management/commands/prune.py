@@ -1,5 +1,6 @@
 """`prune`: take away what is over and old, of every table that has a period."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +14,18 @@ from tools.durations import parse_duration
 from tools.forms import written
 
 MOST_AT_ONCE = 100_000
+GIVES_WAY = 10
+"""How much nicer than others a process that prunes is: callers wait for theirs, nobody for this."""
 COLUMNS = ("table", "older_than", "count")
 
 
 class Command(JsonCommand):
     help = "Take away what is older than its retention period; what is not over, or held, stays."
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """As a process of its own; called by other code, that code's priority stays."""
+        os.nice(GIVES_WAY)
+        super().run_from_argv(argv)
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
