@@ -15,21 +15,10 @@ from audit.events import EventName
 from audit.models import Event, local_now, new_id
 from audit.verification import verify
 from tests.audit.conftest import run_sql, the_ledger_open
+from tests.audit.tampering import told
 from tools.models import EmergencyStop, RateWindow
 
 pytestmark = pytest.mark.django_db
-
-
-def told(**options: Any) -> Event:
-    """One event, with every column filled."""
-    everything: dict[str, Any] = {
-        "actor": "ann", "tool_name": "pay", "status": "success", "reason": "why",
-        "arguments": {"amount": 1e22, "deep": [1, {"ä": None}]}, "result": [0.1, "x"],
-        "error": "oops", "metadata": {"k": "v"}, "invocation_id": uuid4(),
-        "approval_id": uuid4(), "session_id": uuid4(), "request_id": "r-1", "source": "rest",
-        "key_prefix": "rmp_abc",
-    }  # fmt: skip
-    return ledger.record(EventName.INVOCATION_FINISHED, **everything | options)
 
 
 # Writing.
